@@ -1,0 +1,23 @@
+# Finds a CUDA toolkit where one is wanted. Without a toolkit the project builds for CPUs only.
+set(LOCKSTEP_CUDA_FOUND OFF)
+if(LOCKSTEP_WITH_CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(LOCKSTEP_NVCC nvcc HINTS /usr/local/cuda/bin ENV CUDA_HOME PATH_SUFFIXES bin)
+    if(LOCKSTEP_NVCC)
+      set(CMAKE_CUDA_COMPILER ${LOCKSTEP_NVCC})
+    endif()
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    # Explicit, since `native` fails where there is no GPU. 80 = A100, 90 = H100, 100 = B200 (and PTX for later ones).
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES "80-real;90-real;100")
+    endif()
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no CUDA C++20.
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    find_package(CUDAToolkit REQUIRED)
+    set(LOCKSTEP_CUDA_FOUND ON)
+  else()
+    message(STATUS "Lockstep: no CUDA toolkit (nvcc) found: building for CPUs only")
+  endif()
+endif()

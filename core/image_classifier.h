@@ -1,0 +1,27 @@
+// The interface of models.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <vector>
+
+#include "core/step_context.h"
+
+namespace lockstep {
+
+struct ClassifierOutput {
+  at::Tensor logits;                        // [N, num_classes]
+  std::vector<at::Tensor> auxiliary_logits; // of auxiliary heads, training only; each [N, num_classes]
+};
+
+// A network from images [N, channels, height, width] (normalised, in the precision's dtype) to class logits.
+// Parameter and buffer names are torchvision's, so that weights travel both ways.
+class ImageClassifier : public torch::nn::Module {
+ public:
+  using torch::nn::Module::Module;
+  virtual ClassifierOutput forward(const at::Tensor& images, const StepContext& context) = 0;
+  // Weight of each auxiliary head's loss in training.
+  virtual double auxiliary_weight() const { return 0.0; }
+};
+
+}  // namespace lockstep

@@ -1,0 +1,17 @@
+// The training loss and counts, as sums over a slice: divided once, by the global count, after reduction.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace lockstep {
+
+struct ClassificationSums {
+  at::Tensor loss;     // [] float32: sum over samples (differentiable)
+  at::Tensor correct;  // [] float32: samples whose largest logit is the label's
+};
+
+// Cross entropy with label smoothing (PyTorch's CrossEntropyLoss(reduction="sum")); logits [N, classes], labels [N] int64; N may be 0.
+// A tie counts as correct only if the label is the first of the largest logits, as argmax has it.
+ClassificationSums cross_entropy_sums(const at::Tensor& logits, const at::Tensor& labels, double label_smoothing);
+
+}  // namespace lockstep

@@ -1,0 +1,20 @@
+// Random crops, flips and cutout on batches of bytes.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/config.h"
+
+namespace lockstep {
+
+struct ImageShape {
+  int64_t channels = 3, height = 32, width = 32;
+};
+
+// In place on images [indices.size(), C, H, W] uint8: zero-padded random crop, horizontal flip, cutout (blanked to the byte nearest to
+// the channel mean, after the crop). What happens to an image is a function of (seed, epoch, image index) alone.
+void augment(const AugmentationConfig& config, const ImageShape& shape, uint64_t seed, int64_t epoch,
+             std::span<const int64_t> indices, std::span<const uint8_t> blank, uint8_t* images);
+
+}  // namespace lockstep

@@ -1,0 +1,70 @@
+// Batches prepared ahead by a thread: gather, augment, normalise.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/config.h"
+#include "data/image_source.h"
+#include "data/sampler.h"
+
+namespace lockstep {
+
+struct Batch {
+  at::Tensor images;  // [n, C, H, W], normalised: (x / 255 - mean) / std
+  at::Tensor labels;  // [n] int64
+  int64_t global_size = 0;     // images of the global batch
+  int64_t first_position = 0;  // of this slice within it
+};
+
+// One batch to prepare: image indices within the split, and its place in the global batch.
+struct BatchRequest {
+  std::vector<int64_t> indices;
+  int64_t global_size = 0;
+  int64_t first_position = 0;
+};
+
+struct BatchFormat {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;  // kFloat or kBFloat16
+  bool channels_last = false;
+};
+
+struct LoaderOptions {
+  Split split = Split::kTrain;
+  BatchFormat format;
+  int64_t prefetch_batches = 2;
+  // Training: augmentation by (seed, epoch). Absent: none.
+  std::optional<AugmentationConfig> augmentation;
+  uint64_t seed = 0;
+  int64_t epoch = 0;
+};
+
+// Prepares the batches that `next_request(i)` names for i = 0 … num_batches-1 in order, at most prefetch_batches ahead, in one background thread.
+// On CUDA devices images travel as uint8 through pinned memory and are normalised on the device.
+class BatchLoader {
+ public:
+  BatchLoader(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels, const LoaderOptions& options,
+              int64_t num_batches, std::function<BatchRequest(int64_t)> request);
+  ~BatchLoader();
+  // The next batch; waits for it if it is not ready. Rethrows what the background thread threw.
+  Batch next();
+  // Seconds that next() has waited so far.
+  double wait_seconds() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The same preparation without a thread.
+Batch prepare_batch(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels, const LoaderOptions& options,
+                    const BatchRequest& request);
+
+}  // namespace lockstep

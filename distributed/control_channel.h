@@ -1,0 +1,23 @@
+// Decisions, digests and errors as small byte strings: the control plane.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lockstep {
+
+// Every rank calls the same operations in the same order. Blocking, under the watchdog's deadline.
+class ControlChannel {
+ public:
+  virtual ~ControlChannel() = default;
+  virtual int rank() const = 0;
+  virtual int world_size() const = 0;
+  // Every rank's bytes, by rank, on every rank.
+  virtual std::vector<std::string> all_gather(const std::string& bytes, std::string_view label) = 0;
+  // The root's bytes, on every rank.
+  virtual std::string broadcast(const std::string& bytes, int root, std::string_view label) = 0;
+  virtual void barrier(std::string_view label) = 0;
+};
+
+}  // namespace lockstep

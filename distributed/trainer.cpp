@@ -1,0 +1,415 @@
+#include "distributed/trainer.h"
+
+#include <sys/resource.h>
+
+#include <ATen/Context.h>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/batch_norm.h"
+#include "core/config_io.h"
+#include "core/durable_file.h"
+#include "core/error.h"
+#include "core/memory_layout.h"
+#include "core/model_registry.h"
+#include "core/safetensors.h"
+#include "distributed/preflight.h"
+#include "distributed/statistics_exchange.h"
+#include "distributed/stop_signals.h"
+#include "distributed/training_step.h"
+#include "distributed/validator.h"
+
+namespace lockstep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+void set_math_mode(const std::string& precision) {
+  at::globalContext().setAllowTF32CuBLAS(precision == "tf32");
+  at::globalContext().setAllowTF32CuDNN(precision == "tf32");
+}
+
+ModelOptions model_options(const Config& config, const ImageSetInfo& info) {
+  return {.num_classes = info.num_classes(),
+          .image_channels = info.channels,
+          .image_size = info.height,
+          .dropout = config.model.dropout};
+}
+
+FlatOptions flat_options(const Config& config, const BatchFormat& format) {
+  return {.bf16 = config.precision == "bf16",
+          .channels_last = format.channels_last,
+          .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
+          .bucket_bytes = config.distributed.bucket_bytes};
+}
+
+BatchFormat batch_format(const Config& config, at::Device device) {
+  BatchFormat format;
+  format.device = device;
+  format.dtype = config.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  format.channels_last = prefers_channels_last(config.model.name, format.dtype, device.type());
+  return format;
+}
+
+std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device) {
+  return device.backend == "nccl" ? session.make_nccl_communicator(device.device)
+                                  : session.make_mpi_communicator(device.device);
+}
+
+std::shared_ptr<ImageClassifier> model_on_device(const Config& config, const ImageSetInfo& info, at::Device device) {
+  auto model = make_model(config.model.name, model_options(config, info), static_cast<uint64_t>(config.seed));
+  model->to(device);
+  return model;
+}
+
+}  // namespace
+
+struct Trainer::Impl {
+  const Config& config;
+  MpiSession& session;
+  TrainingData data;
+  TrainerOptions options;
+  std::vector<TrainingObserver*> observers;
+
+  BatchFormat format;
+  std::unique_ptr<Communicator> gradients, statistics;
+  std::unique_ptr<StatisticsExchange> exchange;
+  std::shared_ptr<ImageClassifier> model;
+  FlatParameters parameters;
+  std::unique_ptr<Optimizer> optimizer;
+  TrainingStep step;
+  RunControl control;
+  StartReport report;
+  Clock::time_point start = Clock::now();
+  Clock::time_point epoch_start = start;
+  int64_t images_since_epoch_start = 0;
+  Clock::time_point last_step_report = start;
+  int64_t images_since_report = 0;
+  double reported_wait = 0;
+
+  Impl(const Config& c, MpiSession& s, const DeviceChoice& device, TrainingData d, TrainerOptions o,
+       std::vector<TrainingObserver*> obs)
+      : config(c),
+        session(s),
+        data(std::move(d)),
+        options(std::move(o)),
+        observers(std::move(obs)),
+        format(batch_format(c, device.device)),
+        gradients(make_communicator(s, device)),
+        statistics(c.distributed.batch_norm == "sync" ? make_communicator(s, device) : nullptr),
+        exchange(statistics ? make_statistics_exchange(*statistics) : nullptr),
+        model(model_on_device(c, data.info, device.device)),
+        parameters(*model, flat_options(c, format)),
+        optimizer(make_optimizer(c.optimizer, parameters)),
+        step(*model, parameters, *optimizer, *gradients, exchange.get(), c),
+        control(c, s.control(), initial_state()) {
+    set_math_mode(c.precision);
+    fill_report(device);
+  }
+
+  const Topology& topology() const { return session.topology(); }
+  bool is_root() const { return topology().rank == 0; }
+  int64_t num_train() const { return static_cast<int64_t>(data.split.train.size()); }
+  int64_t updates_per_epoch() const { return (num_train() + config.batch_size - 1) / config.batch_size; }
+
+  template <typename Call>
+  void tell(Call&& call) {
+    for (TrainingObserver* observer : observers) call(*observer);
+  }
+
+  // Rank 0's checkpoint, where there is one, becomes every rank's state: state by the control channel, tensors by broadcast.
+  ControlState initial_state() {
+    model->train();
+    std::string text;
+    agree(session.control(), "restoring the checkpoint", [&] {
+      if (!is_root() || !options.resume_from) return;
+      import_weights(*model, parameters, options.resume_from->model, "the checkpoint");
+      restore_optimizer(*optimizer, parameters, options.resume_from->optimizer);
+      text = to_json(options.resume_from->state);
+    });
+    text = session.control().broadcast(text, 0, "run state");
+    share_weights();
+    for (auto& [name, flat] : optimizer->state()) gradients->broadcast(flat, 0, "optimizer state");
+    return text.empty() ? ControlState{} : control_state_from_json(text, "rank 0's run state");
+  }
+
+  void share_weights() {
+    gradients->broadcast(parameters.master(), 0, "weights");
+    for (const at::Tensor& buffer : model->buffers()) gradients->broadcast(buffer, 0, "buffers");
+    parameters.refresh_leaves();
+  }
+
+  void fill_report(const DeviceChoice& device) {
+    report.world_size = topology().world_size;
+    report.hosts = topology().host_names;
+    report.backend = device.backend;
+    report.device = device.description;
+    report.precision = config.precision;
+    report.model = config.model.name;
+    report.parameters = parameters.num_elements();
+    report.config_digest = config_digest(config);
+    report.data_digest = data.info.digest;
+    report.train_images = num_train();
+    report.validation_images = static_cast<int64_t>(data.split.validation.size());
+    report.test_images = data.info.count(Split::kTest);
+    report.batch_size = config.batch_size;
+    report.updates_per_epoch = updates_per_epoch();
+    report.epochs = config.epochs;
+    report.resumed_step = control.state().step;
+    report.resumed_epoch = control.state().epoch;
+  }
+
+  // Batches of the epoch under way, from where it stands.
+  BatchLoader epoch_loader(const EpochSampler& sampler) {
+    LoaderOptions loader;
+    loader.format = format;
+    loader.prefetch_batches = config.data.prefetch_batches;
+    loader.augmentation = config.data.augmentation;
+    loader.seed = static_cast<uint64_t>(config.seed);
+    loader.epoch = control.state().epoch;
+    const int64_t first = control.state().batch_in_epoch;
+    return BatchLoader(*data.source, data.info, data.train_labels, loader, sampler.num_batches() - first,
+                       [this, &sampler, first](int64_t i) {
+                         const IndexRange slice = sampler.slice(first + i, topology().rank, topology().world_size);
+                         return BatchRequest{.indices = sampler.indices(first + i, slice),
+                                             .global_size = sampler.batch_size(first + i),
+                                             .first_position = slice.begin};
+                       });
+  }
+
+  bool wants_stop() const {
+    const double limit = config.limits.wall_time_seconds;
+    return StopSignals::received() != 0 || (is_root() && limit > 0 && seconds_since(start) >= limit);
+  }
+
+  // One update; the sums of the epoch and the step count move on.
+  StepResult update(BatchLoader& loader, int64_t num_batches) {
+    ControlState& state = control.state();
+    const double rate = control.next_learning_rate(updates_per_epoch());
+    const Batch batch = loader.next();
+    const StepResult result = step.run(batch, state.step, rate, wants_stop());
+    if (!result.finite) return result;
+    ++state.step;
+    ++state.batch_in_epoch;
+    state.train_loss_sum += result.loss_sum;
+    state.train_correct += result.correct;
+    state.train_images += result.images;
+    images_since_report += result.images;
+    images_since_epoch_start += result.images;
+    const bool due = state.step % config.logging.every_steps == 0;
+    if (due && is_root()) report_step(result, rate, loader, num_batches);
+    return result;
+  }
+
+  void report_step(const StepResult& result, double rate, BatchLoader& loader, int64_t num_batches) {
+    const ControlState& state = control.state();
+    StepReport line;
+    line.epoch = state.epoch + 1;
+    line.step = state.step;
+    line.batch = state.batch_in_epoch;
+    line.batches = num_batches;
+    line.loss = result.loss_sum / static_cast<double>(result.images);
+    line.learning_rate = rate;
+    line.images_per_second = static_cast<double>(images_since_report) / seconds_since(last_step_report);
+    line.data_wait_seconds = loader.wait_seconds() - reported_wait;
+    reported_wait = loader.wait_seconds();
+    last_step_report = Clock::now();
+    images_since_report = 0;
+    tell([&](TrainingObserver& observer) { observer.on_step(line); });
+  }
+
+  EvaluationResult evaluate_indices(Split split, const std::vector<int64_t>& indices) {
+    model->eval();
+    const auto& labels = split == Split::kTrain ? data.train_labels : data.test_labels;
+    const EvaluationResult result = evaluate(*model, *data.source, data.info, labels, split, indices, format,
+                                             config.validation.batch_size, *gradients);
+    model->train();
+    return result;
+  }
+
+  // The end of an epoch, or of the run within one: validation, rank 0's decision, its record, what it asks for.
+  ControlRecord conclude(bool epoch_ended, bool stop_requested) {
+    const ControlState before = control.state();
+    EpochReport line;
+    line.epoch = before.epoch + 1;
+    line.step = before.step;
+    line.train_loss = before.train_loss_sum / static_cast<double>(std::max<int64_t>(1, before.train_images));
+    line.train_accuracy =
+        static_cast<double>(before.train_correct) / static_cast<double>(std::max<int64_t>(1, before.train_images));
+    line.learning_rate = control.next_learning_rate(updates_per_epoch());
+    line.seconds = seconds_since(epoch_start);
+    line.images_per_second = static_cast<double>(images_since_epoch_start) / line.seconds;
+
+    ControlInput input;
+    input.epoch_ended = epoch_ended;
+    input.stop_requested = stop_requested;
+    input.updates_per_epoch = updates_per_epoch();
+    if (!data.split.validation.empty()) {
+      const EvaluationResult validation = evaluate_indices(Split::kTrain, data.split.validation);
+      input.has_validation = true;
+      line.validation_loss = input.validation_loss = validation.loss;
+      line.validation_accuracy = input.validation_accuracy = validation.accuracy;
+    }
+    const ControlRecord record = control.exchange(input);
+    line.best_epoch = record.state.early_stopping.best_epoch;
+    line.patience_left = record.patience_left;
+    line.is_best = record.is_best;
+    save(record);
+    tell([&](TrainingObserver& observer) { observer.on_epoch(line); });
+    epoch_start = Clock::now();
+    images_since_epoch_start = 0;
+    return record;
+  }
+
+  std::map<std::string, std::string> weights_metadata() const {
+    return {{"format", "pt"},
+            {"model", config.model.name},
+            {"num_classes", std::to_string(data.info.num_classes())},
+            {"image_channels", std::to_string(data.info.channels)},
+            {"image_size", std::to_string(data.info.height)},
+            {"class_names", nlohmann::json(data.info.class_names).dump()},
+            {"mean", nlohmann::json(data.info.mean).dump()},
+            {"std", nlohmann::json(data.info.std).dump()},
+            {"data_digest", data.info.digest},
+            {"config", config_to_json(config)}};
+  }
+
+  std::string run_file(const char* name) const {
+    return (std::filesystem::path(options.run_directory) / name).string();
+  }
+
+  void save(const ControlRecord& record) {
+    if (options.run_directory.empty() || !(record.save || record.is_best)) return;
+    // The others wait for rank 0's disk here, under its verdict.
+    agree(session.control(), "saving the run", [&] {
+      if (!is_root()) return;
+      const NamedTensors weights = export_weights(*model, parameters);
+      const std::string bytes = safetensors_bytes(weights, weights_metadata());
+      if (record.is_best) write_file_durably(run_file("best.safetensors"), bytes);
+      if (!record.save) return;
+      write_file_durably(run_file("last.safetensors"), bytes);
+      save_checkpoint(options.run_directory,
+                      {.model = weights,
+                       .optimizer = export_optimizer(*optimizer, parameters),
+                       .state = record.state,
+                       .config_json = config_to_json(config),
+                       .data_digest = data.info.digest},
+                      config.checkpoint.keep);
+    });
+  }
+
+  // Best weights back into the model, on every rank, for the test and whoever uses the model next.
+  void restore_best() {
+    const ControlState& state = control.state();
+    const bool wanted = config.early_stopping.restore_best && !options.run_directory.empty() &&
+                        state.early_stopping.best_epoch > 0 &&
+                        (state.early_stopping.best_epoch != state.epoch || state.batch_in_epoch > 0);
+    if (!wanted) return;
+    agree(session.control(), "restoring the best weights", [&] {
+      if (!is_root()) return;
+      const std::string path = run_file("best.safetensors");
+      import_weights(*model, parameters, load_safetensors(path).tensors, path);
+    });
+    share_weights();
+  }
+
+  // Trains one epoch, or what is left of it. Returns the record that ends it.
+  ControlRecord epoch() {
+    const EpochSampler sampler(data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), control.state().epoch);
+    BatchLoader loader = epoch_loader(sampler);
+    reported_wait = 0;
+    while (true) {
+      const StepResult result = update(loader, sampler.num_batches());
+      if (!result.finite) {
+        ControlInput input;
+        input.diverged = true;
+        input.updates_per_epoch = updates_per_epoch();
+        return control.exchange(input);
+      }
+      const ControlState& state = control.state();
+      const bool ended = state.batch_in_epoch == sampler.num_batches();
+      const bool limit = config.limits.steps > 0 && state.step >= config.limits.steps;
+      if (ended || limit) return conclude(ended, result.stop_requested);
+      const bool due = config.checkpoint.every_steps > 0 && state.step % config.checkpoint.every_steps == 0;
+      if (result.stop_requested || due) {
+        ControlInput input;
+        input.stop_requested = result.stop_requested;
+        input.updates_per_epoch = updates_per_epoch();
+        const ControlRecord record = control.exchange(input);
+        save(record);
+        if (record.stop) return record;
+      }
+    }
+  }
+
+  EndReport finish(const std::string& reason) {
+    EndReport end;
+    end.reason = reason;
+    end.epochs = control.state().epoch;
+    end.steps = control.state().step;
+    end.best_epoch = control.state().early_stopping.best_epoch;
+    if (reason == "completed" || reason == "early_stopping") {
+      restore_best();
+      std::vector<int64_t> all(static_cast<size_t>(data.info.count(Split::kTest)));
+      for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+      const EvaluationResult test = evaluate_indices(Split::kTest, all);
+      if (test.images > 0) {
+        end.test_loss = test.loss;
+        end.test_accuracy = test.accuracy;
+      }
+    }
+    end.seconds = seconds_since(start);
+    for (const std::string& bytes : session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
+      end.peak_resident_bytes.push_back(std::stoll(bytes));
+    }
+    tell([&](TrainingObserver& observer) { observer.on_end(end); });
+    return end;
+  }
+
+  EndReport run() {
+    start = epoch_start = last_step_report = Clock::now();
+    tell([&](TrainingObserver& observer) { observer.on_start(report); });
+    std::string reason = control.finished_reason();
+    while (reason.empty()) {
+      const ControlRecord record = epoch();
+      if (record.stop) reason = record.reason;
+    }
+    return finish(reason);
+  }
+
+  // Everything once, nothing kept: one update, and validation of nothing.
+  EndReport dry_run() {
+    const EpochSampler sampler(data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), 0);
+    BatchLoader loader = epoch_loader(sampler);
+    update(loader, sampler.num_batches());
+    EndReport end;
+    end.reason = "completed";
+    end.steps = 1;
+    for (const std::string& bytes : session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
+      end.peak_resident_bytes.push_back(std::stoll(bytes));
+    }
+    end.seconds = seconds_since(start);
+    return end;
+  }
+};
+
+Trainer::Trainer(const Config& config, MpiSession& session, const DeviceChoice& device, TrainingData data, TrainerOptions options,
+                 std::vector<TrainingObserver*> observers)
+    : impl_(std::make_unique<Impl>(config, session, device, std::move(data), std::move(options), std::move(observers))) {}
+
+Trainer::~Trainer() = default;
+
+EndReport Trainer::run() { return impl_->options.dry_run ? impl_->dry_run() : impl_->run(); }
+
+const StartReport& Trainer::plan() const { return impl_->report; }
+
+}  // namespace lockstep

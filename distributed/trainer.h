@@ -1,0 +1,49 @@
+// A run from its first update to its last.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/image_classifier.h"
+#include "data/image_source.h"
+#include "data/split.h"
+#include "distributed/checkpoint.h"
+#include "distributed/devices.h"
+#include "distributed/mpi_session.h"
+#include "distributed/training_observer.h"
+
+namespace lockstep {
+
+// The images a run uses, as every rank sees them.
+struct TrainingData {
+  ImageSetInfo info;
+  std::vector<int32_t> train_labels, test_labels;
+  TrainValidationSplit split;
+  ImageSource* source = nullptr;
+};
+
+struct TrainerOptions {
+  std::string run_directory;  // rank 0 writes checkpoints there; empty: nothing is written
+  std::optional<CheckpointContents> resume_from;  // on every rank
+  bool dry_run = false;       // one step, no files
+};
+
+class Trainer {
+ public:
+  // Collective. The session, data and observers must outlive it. `observers` is empty on all ranks but 0.
+  Trainer(const Config& config, MpiSession& session, const DeviceChoice& device, TrainingData data, TrainerOptions options,
+          std::vector<TrainingObserver*> observers);
+  ~Trainer();
+  // Trains to the end that the configuration, the limits or a signal set; equal on every rank.
+  EndReport run();
+
+  const StartReport& plan() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep
