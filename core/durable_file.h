@@ -22,4 +22,8 @@ std::string read_file(const std::string& path, size_t max_bytes = size_t{1} << 4
 
 void fsync_folder(const std::string& path);
 
+// Removes what killed writers left in `folder` (names that contain ".tmp-"). Only for a folder in which no other process writes.
+// Throws Error(kInputOutput) when the folder cannot be read.
+void remove_temporaries(const std::string& folder);
+
 }  // namespace lockstep

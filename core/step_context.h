@@ -11,7 +11,7 @@ namespace lockstep {
 class StatisticsExchange {
  public:
   virtual ~StatisticsExchange() = default;
-  // Sums `statistics` ([n] float32, on the model's device) over all ranks, in place. Called by every rank in the same order.
+  // Sums `statistics` ([n] float64, on the model's device) over all ranks, in place. Called by every rank in the same order.
   virtual void sum(at::Tensor& statistics) = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "data/hdf5_file.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <hdf5.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -41,6 +41,9 @@ class Watchdog {
   using Publisher = std::function<void(int64_t operation, std::string_view label, bool begins)>;
   void set_explainer(Explainer explainer);
   void set_publisher(Publisher publisher);
+  // Called in a thread of its own after the message is printed; the process ends when it returns, or after one second. Ends the peers
+  // (MPI_Abort) where the launcher would not.
+  void set_last_resort(std::function<void()> last_resort);
   // How messages name this process: "rank 1" once known.
   void set_name(std::string name);
 

@@ -1,0 +1,156 @@
+// Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A. resnet18 … resnet50: torchvision's, with a
+// 3x3 stem without pooling for 32x32 images.
+#include "core/models/resnet.h"
+
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+
+#include "core/batch_norm.h"
+#include "core/error.h"
+#include "core/models/layers.h"
+
+namespace lockstep::models {
+namespace {
+
+// A residual block: forward(x, context) with the shortcut as the last normalisation's residual.
+class Block : public torch::nn::Module {
+ public:
+  virtual at::Tensor forward(const at::Tensor& x, const StepContext& context) = 0;
+
+ protected:
+  torch::nn::Conv2d conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+    return register_module(name, convolution(in, out, kernel, stride));
+  }
+  std::shared_ptr<BatchNorm> norm(const std::string& name, int64_t channels) {
+    return register_module(name, std::make_shared<BatchNorm>(channels));
+  }
+};
+
+// Option A: every second place in height and width, zeros for the new channels, half before and half behind.
+at::Tensor option_a(const at::Tensor& x, int64_t in, int64_t out, int64_t stride) {
+  if (stride == 1 && in == out) return x;
+  const at::Tensor taken = x.slice(2, 0, at::nullopt, stride).slice(3, 0, at::nullopt, stride);
+  const int64_t before = (out - in) / 2;
+  return at::constant_pad_nd(taken, {0, 0, 0, 0, before, out - in - before}, 0);
+}
+
+class BasicBlock final : public Block {
+ public:
+  BasicBlock(int64_t in, int64_t out, int64_t stride, bool projection) : in_(in), out_(out), stride_(stride) {
+    conv1_ = conv("conv1", in, out, 3, stride);
+    bn1_ = norm("bn1", out);
+    conv2_ = conv("conv2", out, out, 3, 1);
+    bn2_ = norm("bn2", out);
+    if (projection && (stride != 1 || in != out)) downsample_ = register_module("downsample", std::make_shared<Downsample>(in, out, stride));
+  }
+
+  at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
+    const at::Tensor shortcut = downsample_ ? downsample_->forward(x, context) : option_a(x, in_, out_, stride_);
+    const at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
+    return bn2_->forward(conv2_->forward(y), context, true, shortcut);
+  }
+
+ private:
+  int64_t in_, out_, stride_;
+  torch::nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
+  std::shared_ptr<BatchNorm> bn1_, bn2_;
+  std::shared_ptr<Downsample> downsample_;
+};
+
+// 1x1, 3x3 (which strides, as in torchvision), 1x1 to four times the channels.
+class Bottleneck final : public Block {
+ public:
+  Bottleneck(int64_t in, int64_t width, int64_t stride) {
+    conv1_ = conv("conv1", in, width, 1, 1);
+    bn1_ = norm("bn1", width);
+    conv2_ = conv("conv2", width, width, 3, stride);
+    bn2_ = norm("bn2", width);
+    conv3_ = conv("conv3", width, 4 * width, 1, 1);
+    bn3_ = norm("bn3", 4 * width);
+    if (stride != 1 || in != 4 * width) downsample_ = register_module("downsample", std::make_shared<Downsample>(in, 4 * width, stride));
+  }
+
+  at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
+    const at::Tensor shortcut = downsample_ ? downsample_->forward(x, context) : x;
+    at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
+    y = bn2_->forward(conv2_->forward(y), context, true);
+    return bn3_->forward(conv3_->forward(y), context, true, shortcut);
+  }
+
+ private:
+  torch::nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, conv3_{nullptr};
+  std::shared_ptr<BatchNorm> bn1_, bn2_, bn3_;
+  std::shared_ptr<Downsample> downsample_;
+};
+
+struct Architecture {
+  std::vector<int64_t> blocks;  // per stage
+  int64_t width = 16;           // of the first stage; doubles with each
+  bool projection = false;      // 1x1 shortcuts where shapes change (option B)
+  bool bottleneck = false;
+};
+
+class ResNet final : public ImageClassifier {
+ public:
+  ResNet(const Architecture& architecture, const ModelOptions& options) {
+    conv1_ = register_module("conv1", convolution(options.image_channels, architecture.width, 3, 1));
+    bn1_ = register_module("bn1", std::make_shared<BatchNorm>(architecture.width));
+    int64_t channels = architecture.width;
+    for (size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
+      const int64_t width = architecture.width << stage;
+      auto layer = register_module("layer" + std::to_string(stage + 1), std::make_shared<Stage>());
+      for (int64_t i = 0; i < architecture.blocks[stage]; ++i) {
+        const int64_t stride = stage > 0 && i == 0 ? 2 : 1;
+        std::shared_ptr<Block> block;
+        if (architecture.bottleneck) {
+          block = std::make_shared<Bottleneck>(channels, width, stride);
+          channels = 4 * width;
+        } else {
+          block = std::make_shared<BasicBlock>(channels, width, stride, architecture.projection);
+          channels = width;
+        }
+        blocks_.push_back(layer->register_module(std::to_string(i), block));
+      }
+    }
+    fc_ = register_module("fc", torch::nn::Linear(channels, options.num_classes));
+  }
+
+  ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
+    at::Tensor x = bn1_->forward(conv1_->forward(images), context, true);
+    for (const auto& block : blocks_) x = block->forward(x, context);
+    return {fc_->forward(global_average_pool(x)), {}};
+  }
+
+ private:
+  class Stage : public torch::nn::Module {};
+  torch::nn::Conv2d conv1_{nullptr};
+  std::shared_ptr<BatchNorm> bn1_;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  torch::nn::Linear fc_{nullptr};
+};
+
+template <int64_t kDepth>
+std::shared_ptr<ImageClassifier> cifar_resnet(const ModelOptions& options) {
+  constexpr int64_t kBlocks = (kDepth - 2) / 6;
+  return std::make_shared<ResNet>(Architecture{.blocks = {kBlocks, kBlocks, kBlocks}}, options);
+}
+
+}  // namespace
+
+std::shared_ptr<ImageClassifier> make_resnet20(const ModelOptions& options) { return cifar_resnet<20>(options); }
+std::shared_ptr<ImageClassifier> make_resnet32(const ModelOptions& options) { return cifar_resnet<32>(options); }
+std::shared_ptr<ImageClassifier> make_resnet44(const ModelOptions& options) { return cifar_resnet<44>(options); }
+std::shared_ptr<ImageClassifier> make_resnet56(const ModelOptions& options) { return cifar_resnet<56>(options); }
+std::shared_ptr<ImageClassifier> make_resnet110(const ModelOptions& options) { return cifar_resnet<110>(options); }
+
+std::shared_ptr<ImageClassifier> make_resnet18(const ModelOptions& options) {
+  return std::make_shared<ResNet>(Architecture{.blocks = {2, 2, 2, 2}, .width = 64, .projection = true}, options);
+}
+std::shared_ptr<ImageClassifier> make_resnet34(const ModelOptions& options) {
+  return std::make_shared<ResNet>(Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true}, options);
+}
+std::shared_ptr<ImageClassifier> make_resnet50(const ModelOptions& options) {
+  return std::make_shared<ResNet>(Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true, .bottleneck = true}, options);
+}
+
+}  // namespace lockstep::models

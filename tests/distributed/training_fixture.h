@@ -1,0 +1,107 @@
+// One rank's model, optimizer and step over in-process or MPI channels, for tests of training as a whole.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+
+#include "core/config.h"
+#include "core/flat_parameters.h"
+#include "core/model_registry.h"
+#include "core/optimizer.h"
+#include "core/weights.h"
+#include "data/sampler.h"
+#include "distributed/checkpoint.h"
+#include "distributed/communicator.h"
+#include "distributed/statistics_exchange.h"
+#include "distributed/training_step.h"
+
+namespace lockstep::test {
+
+// A global batch with a signal in it: class k is brighter in a band of rows.
+inline Batch global_batch(int64_t size, int64_t number) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(1000 + number));
+  Batch batch;
+  batch.labels = torch::randint(0, 10, {size}, generator, torch::kLong);
+  batch.images = torch::randn({size, 3, 32, 32}, generator);
+  for (int64_t i = 0; i < size; ++i) {
+    batch.images[i].narrow(1, 3 * batch.labels[i].item<int64_t>(), 3).add_(1.0);
+  }
+  batch.global_size = size;
+  return batch;
+}
+
+inline Batch slice_of(const Batch& global, int rank, int world_size, bool channels_last, at::ScalarType dtype = at::kFloat) {
+  const IndexRange range = contiguous_part(global.global_size, rank, world_size);
+  Batch batch;
+  batch.images = global.images.narrow(0, range.begin, range.size())
+                     .to(dtype)
+                     .contiguous(channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+  batch.labels = global.labels.narrow(0, range.begin, range.size()).contiguous();
+  batch.global_size = global.global_size;
+  batch.first_position = range.begin;
+  return batch;
+}
+
+struct TrainingState {
+  NamedTensors weights, optimizer;
+};
+
+class TrainingRank {
+ public:
+  TrainingRank(const Config& config, Communicator& gradients, Communicator* statistics)
+      : config_(config),
+        model_(make_model(config.model.name, ModelOptions{}, static_cast<uint64_t>(config.seed))),
+        parameters_(*model_, {.bf16 = config.precision == "bf16",
+                              .channels_last = true,
+                              .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
+                              .bucket_bytes = config.distributed.bucket_bytes}),
+        optimizer_(make_optimizer(config.optimizer, parameters_)),
+        exchange_(statistics ? make_statistics_exchange(*statistics) : nullptr),
+        step_(*model_, parameters_, *optimizer_, gradients, exchange_.get(), config_) {
+    model_->train();
+  }
+
+  StepResult run(const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
+    const auto dtype = config_.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+    return step_.run(slice_of(global, rank, world_size, true, dtype), step, learning_rate);
+  }
+
+  TrainingState state() { return {export_weights(*model_, parameters_), export_optimizer(*optimizer_, parameters_)}; }
+  void restore(const TrainingState& state) {
+    import_weights(*model_, parameters_, state.weights, "the test's state");
+    restore_optimizer(*optimizer_, parameters_, state.optimizer);
+  }
+  // The reduced gradient by parameter, divided by the global batch (the fused update has written it back divided).
+  NamedTensors gradients() {
+    NamedTensors found;
+    for (const FlatEntry& entry : parameters_.entries()) found.emplace_back(entry.name, entry.gradient.detach().clone());
+    return found;
+  }
+
+ private:
+  Config config_;
+  std::shared_ptr<ImageClassifier> model_;
+  FlatParameters parameters_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<StatisticsExchange> exchange_;
+  TrainingStep step_;
+};
+
+// |a - b| over |b|, of the whole tensor.
+inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  const double norm = b.to(at::kDouble).norm().item<double>();
+  const double difference = (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>();
+  return norm > 0 ? difference / norm : difference;
+}
+
+inline void expect_close(const NamedTensors& a, const NamedTensors& b, double tolerance, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].first, b[i].first);
+    EXPECT_LT(relative_difference(a[i].second, b[i].second), tolerance) << what << ": " << a[i].first;
+  }
+}
+
+}  // namespace lockstep::test
