@@ -1,12 +1,15 @@
 # Imported targets for LibTorch, without find_package(Torch) (which needs a CUDA toolkit for a CUDA wheel and sets global flags).
 #
-#   lockstep::libtorch   headers and libraries; defines LOCKSTEP_TORCH_CUDA when the CUDA parts are there
-#   lockstep::nccl       the NCCL that LibTorch itself uses (only with LOCKSTEP_CUDA_FOUND and LOCKSTEP_WITH_NCCL)
+#   lockstep::libtorch   headers and libraries; defines LOCKSTEP_WITH_CUDA when the CUDA parts are there
+#   lockstep::nccl       the NCCL that LibTorch itself uses; defines LOCKSTEP_WITH_NCCL (only with LOCKSTEP_CUDA_FOUND and
+#                        LOCKSTEP_WITH_NCCL)
 #
 # LOCKSTEP_LIBTORCH names a folder that holds `torch/` (and `nvidia/`) as pip lays them out, or an unpacked LibTorch
-# distribution (`lib/`, `include/`). launch/setup.sh fills the default, a cache outside the clone.
+# distribution (`lib/`, `include/`). Without it: the cache that launch/setup.sh fills (kind `whole` with CUDA's libraries, kind
+# `slim` for CPUs), then an installed PyTorch of the right version. Installed beside LockstepConfig.cmake, this file finds
+# LibTorch for Lockstep's users in the same way.
+set(LOCKSTEP_TORCH_VERSION 2.11.0)
 set(LOCKSTEP_LIBTORCH "$ENV{LOCKSTEP_LIBTORCH}" CACHE PATH "Folder that holds LibTorch ${LOCKSTEP_TORCH_VERSION}")
-set(lockstep_torch_version 2.11.0)
 
 if(NOT LOCKSTEP_LIBTORCH)
   if(DEFINED ENV{LOCKSTEP_CACHE})
@@ -19,9 +22,21 @@ if(NOT LOCKSTEP_LIBTORCH)
   else()
     set(lockstep_kinds slim whole)
   endif()
+  set(lockstep_candidates)
   foreach(kind ${lockstep_kinds})
-    if(EXISTS ${lockstep_cache}/libtorch-${lockstep_torch_version}-${kind}/torch/lib/libtorch_cpu.so)
-      set(LOCKSTEP_LIBTORCH ${lockstep_cache}/libtorch-${lockstep_torch_version}-${kind} CACHE PATH "" FORCE)
+    list(APPEND lockstep_candidates ${lockstep_cache}/libtorch-${LOCKSTEP_TORCH_VERSION}-${kind})
+  endforeach()
+  list(APPEND lockstep_candidates ${LOCKSTEP_BUILT_WITH_LIBTORCH})  # set by LockstepConfig.cmake alone
+  execute_process(COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/installed_torch.py
+    OUTPUT_VARIABLE lockstep_installed OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(lockstep_installed MATCHES "^([0-9.]+) (cuda|cpu) (.+)$")
+    if(CMAKE_MATCH_1 STREQUAL LOCKSTEP_TORCH_VERSION AND (CMAKE_MATCH_2 STREQUAL cuda OR NOT LOCKSTEP_CUDA_FOUND))
+      list(APPEND lockstep_candidates ${CMAKE_MATCH_3})
+    endif()
+  endif()
+  foreach(candidate ${lockstep_candidates})
+    if(EXISTS ${candidate}/torch/lib/libtorch_cpu.so OR EXISTS ${candidate}/lib/libtorch_cpu.so)
+      set(LOCKSTEP_LIBTORCH ${candidate} CACHE PATH "" FORCE)
       break()
     endif()
   endforeach()
@@ -31,26 +46,30 @@ if(EXISTS ${LOCKSTEP_LIBTORCH}/torch/lib/libtorch_cpu.so)
 elseif(EXISTS ${LOCKSTEP_LIBTORCH}/lib/libtorch_cpu.so)
   set(lockstep_torch_dir ${LOCKSTEP_LIBTORCH})
 else()
-  message(FATAL_ERROR "LibTorch ${lockstep_torch_version} not found ('${LOCKSTEP_LIBTORCH}'). "
+  message(FATAL_ERROR "LibTorch ${LOCKSTEP_TORCH_VERSION} not found ('${LOCKSTEP_LIBTORCH}'). "
     "Run ./launch/setup.sh, which fetches it, or give -DLOCKSTEP_LIBTORCH=DIR (a folder that holds torch/ or lib/libtorch_cpu.so).")
 endif()
-file(READ ${lockstep_torch_dir}/include/torch/headeronly/version.h lockstep_version_header)
-if(lockstep_version_header MATCHES "TORCH_VERSION_MAJOR ([0-9]+).*TORCH_VERSION_MINOR ([0-9]+).*TORCH_VERSION_PATCH ([0-9]+)")
-  set(lockstep_found_version ${CMAKE_MATCH_1}.${CMAKE_MATCH_2}.${CMAKE_MATCH_3})
+set(lockstep_found_version unknown)
+if(EXISTS ${lockstep_torch_dir}/include/torch/headeronly/version.h)
+  file(READ ${lockstep_torch_dir}/include/torch/headeronly/version.h lockstep_version_header)
+  if(lockstep_version_header MATCHES "TORCH_VERSION_MAJOR ([0-9]+).*TORCH_VERSION_MINOR ([0-9]+).*TORCH_VERSION_PATCH ([0-9]+)")
+    set(lockstep_found_version ${CMAKE_MATCH_1}.${CMAKE_MATCH_2}.${CMAKE_MATCH_3})
+  endif()
 endif()
-if(NOT lockstep_found_version VERSION_EQUAL lockstep_torch_version)
-  message(FATAL_ERROR "LibTorch in ${LOCKSTEP_LIBTORCH} is ${lockstep_found_version}; Lockstep needs ${lockstep_torch_version}.")
+if(NOT lockstep_found_version STREQUAL LOCKSTEP_TORCH_VERSION)
+  message(FATAL_ERROR "LibTorch in ${LOCKSTEP_LIBTORCH} has version ${lockstep_found_version}; Lockstep needs ${LOCKSTEP_TORCH_VERSION}. "
+    "Run ./launch/setup.sh, which fetches it, or give another -DLOCKSTEP_LIBTORCH=DIR.")
 endif()
 
 set(lockstep_torch_lib ${lockstep_torch_dir}/lib)
 file(GLOB lockstep_nvidia_libs LIST_DIRECTORIES true ${LOCKSTEP_LIBTORCH}/nvidia/*/lib)
 set(lockstep_torch_rpath ${lockstep_torch_lib} ${lockstep_nvidia_libs})
 
-add_library(lockstep_libtorch INTERFACE)
-add_library(lockstep::libtorch ALIAS lockstep_libtorch)
-target_include_directories(lockstep_libtorch SYSTEM INTERFACE
+# Imported, so that what is exported names these targets and not this machine's folders.
+add_library(lockstep::libtorch INTERFACE IMPORTED)
+target_include_directories(lockstep::libtorch SYSTEM INTERFACE
   ${lockstep_torch_dir}/include ${lockstep_torch_dir}/include/torch/csrc/api/include)
-target_link_libraries(lockstep_libtorch INTERFACE ${lockstep_torch_lib}/libtorch_cpu.so ${lockstep_torch_lib}/libc10.so)
+target_link_libraries(lockstep::libtorch INTERFACE ${lockstep_torch_lib}/libtorch_cpu.so ${lockstep_torch_lib}/libc10.so)
 # --no-as-needed keeps libtorch_cuda, which registers its kernels when loaded.
 if(LOCKSTEP_CUDA_FOUND AND EXISTS ${lockstep_torch_lib}/libtorch_cuda.so)
   set(lockstep_cuda_include ${LOCKSTEP_LIBTORCH}/nvidia/cu13/include)
@@ -61,11 +80,11 @@ if(LOCKSTEP_CUDA_FOUND AND EXISTS ${lockstep_torch_lib}/libtorch_cuda.so)
   if(NOT lockstep_cudart)
     set(lockstep_cudart CUDA::cudart)
   endif()
-  target_include_directories(lockstep_libtorch SYSTEM INTERFACE ${lockstep_cuda_include})
-  target_link_libraries(lockstep_libtorch INTERFACE
+  target_include_directories(lockstep::libtorch SYSTEM INTERFACE ${lockstep_cuda_include})
+  target_link_libraries(lockstep::libtorch INTERFACE
     -Wl,--no-as-needed ${lockstep_torch_lib}/libtorch_cuda.so ${lockstep_torch_lib}/libc10_cuda.so ${lockstep_torch_lib}/libtorch.so
     -Wl,--as-needed ${lockstep_cudart})
-  target_compile_definitions(lockstep_libtorch INTERFACE LOCKSTEP_WITH_CUDA)
+  target_compile_definitions(lockstep::libtorch INTERFACE LOCKSTEP_WITH_CUDA)
   if(LOCKSTEP_WITH_NCCL)
     file(GLOB lockstep_nccl_lib ${LOCKSTEP_LIBTORCH}/nvidia/nccl/lib/libnccl.so.2)
     set(lockstep_nccl_include ${LOCKSTEP_LIBTORCH}/nvidia/nccl/include)
@@ -73,13 +92,11 @@ if(LOCKSTEP_CUDA_FOUND AND EXISTS ${lockstep_torch_lib}/libtorch_cuda.so)
       find_library(lockstep_nccl_lib NAMES nccl REQUIRED)
       find_path(lockstep_nccl_include nccl.h REQUIRED)
     endif()
-    add_library(lockstep_nccl INTERFACE)
-    add_library(lockstep::nccl ALIAS lockstep_nccl)
-    target_include_directories(lockstep_nccl SYSTEM INTERFACE ${lockstep_nccl_include})
-    target_link_libraries(lockstep_nccl INTERFACE ${lockstep_nccl_lib})
-    target_compile_definitions(lockstep_nccl INTERFACE LOCKSTEP_WITH_NCCL)
+    add_library(lockstep::nccl INTERFACE IMPORTED)
+    target_include_directories(lockstep::nccl SYSTEM INTERFACE ${lockstep_nccl_include})
+    target_link_libraries(lockstep::nccl INTERFACE ${lockstep_nccl_lib})
+    target_compile_definitions(lockstep::nccl INTERFACE LOCKSTEP_WITH_NCCL)
   endif()
 endif()
-set(CMAKE_BUILD_RPATH ${lockstep_torch_rpath})
-set(CMAKE_INSTALL_RPATH ${lockstep_torch_rpath})
+list(APPEND CMAKE_BUILD_RPATH ${lockstep_torch_rpath})
 message(STATUS "Lockstep: LibTorch ${lockstep_found_version} in ${LOCKSTEP_LIBTORCH}")

@@ -23,17 +23,16 @@ at::Tensor in_layout(const at::Tensor& tensor, at::MemoryFormat format) {
 
 // What forward learns besides y: the caller's statistics, which autograd does not follow.
 struct Learned {
-  at::Tensor mean, unbiased_variance;
-  int64_t count = 0;
+  at::Tensor mean, unbiased_variance, has_variance;
 };
 
 struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_in, const at::Tensor& weight, const at::Tensor& bias,
-                            const at::Tensor& residual_in, double epsilon, bool relu, StatisticsExchange* exchange,
+                            const std::optional<at::Tensor>& residual_in, double epsilon, bool relu, StatisticsExchange* exchange,
                             Learned* learned) {
     const at::MemoryFormat format = layout_of(x_in);
     const at::Tensor x = in_layout(x_in, format);
-    const at::Tensor residual = in_layout(residual_in, format);
+    const at::Tensor residual = residual_in ? in_layout(*residual_in, format) : at::Tensor();
     auto& passes = batch_norm_passes(x.device());
 
     at::Tensor moments = passes.moments(x);  // [2C + 1] float64: Σx, Σx², count
@@ -43,14 +42,13 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
 
     learned->mean = coefficients.mean;
     learned->unbiased_variance = coefficients.unbiased_variance;
-    learned->count = coefficients.count;
+    learned->has_variance = coefficients.has_variance;
     // Without a residual the ReLU's mask is recomputed from x; with one, y is needed.
     const bool keep_y = relu && residual.defined();
     context->save_for_backward({x, weight, coefficients.mean, coefficients.inverse_deviation, coefficients.scale,
-                                coefficients.offset, keep_y ? y : at::Tensor()});
+                                coefficients.offset, keep_y ? y : at::Tensor(), moments.narrow(0, 2 * weight.numel(), 1)});
     context->saved_data["relu"] = relu;
     context->saved_data["has_residual"] = residual.defined();
-    context->saved_data["count"] = coefficients.count;
     context->saved_data["exchange"] = reinterpret_cast<int64_t>(exchange);
     return y;
   }
@@ -74,8 +72,7 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
     if (context->needs_input_grad(0)) {
       if (exchange) exchange->sum(sums);  // dweight and dbias stay this rank's own
       const BatchNormMask rest = masked.defined() ? BatchNormMask{.scale = mask.scale, .offset = mask.offset} : mask;
-      dx = passes.input_gradient(
-          x, masked.defined() ? masked : dy, rest, sums, weight, mean, inverse_deviation, context->saved_data["count"].toInt());
+      dx = passes.input_gradient(x, masked.defined() ? masked : dy, rest, sums, weight, mean, inverse_deviation, saved[7]);
     }
     const at::Tensor dresidual = !has_residual ? at::Tensor() : masked.defined() ? masked : dy;
     return {dx, dweight, dbias, dresidual, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
@@ -96,10 +93,11 @@ BatchNormResult batch_norm_train(const at::Tensor& x, const at::Tensor& weight, 
   LOCKSTEP_CHECK(x.dim() >= 2 && x.size(1) == weight.numel(), "batch norm over {} channels got {} dimensions", weight.numel(), x.dim());
   Learned learned;
   BatchNormResult result;
-  result.y = FusedBatchNorm::apply(x, weight, bias, residual, epsilon, relu, exchange, &learned);
+  result.y = FusedBatchNorm::apply(
+      x, weight, bias, residual.defined() ? std::optional(residual) : std::nullopt, epsilon, relu, exchange, &learned);
   result.mean = learned.mean;
   result.unbiased_variance = learned.unbiased_variance;
-  result.count = learned.count;
+  result.has_variance = learned.has_variance;
   return result;
 }
 
@@ -131,20 +129,17 @@ at::Tensor BatchNorm::forward(const at::Tensor& x, const StepContext& context, b
   }
   BatchNormResult result = batch_norm_train(x, weight, bias, epsilon_, residual, relu, context.statistics_exchange);
   const at::NoGradGuard no_grad;
-  const bool has_variance = result.count > 1;
   const auto images = static_cast<double>(x.size(0));
   if (contribution_.mean_sum.defined()) {
     if (x.size(0) > 0) {
       contribution_.mean_sum.add_(result.mean, images);
       contribution_.mean_images.add_(images);
-      if (has_variance) {
-        contribution_.variance_sum.add_(result.unbiased_variance, images);
-        contribution_.variance_images.add_(images);
-      }
+      contribution_.variance_sum.add_(result.unbiased_variance, images);  // 0 without a variance
+      contribution_.variance_images.add_(result.has_variance, images);
     }
   } else {
     running_mean.lerp_(result.mean, momentum_);
-    if (has_variance) running_var.lerp_(result.unbiased_variance, momentum_);
+    running_var.add_((result.unbiased_variance - running_var) * result.has_variance, momentum_);
     num_batches_tracked.add_(1);
   }
   return result.y;

@@ -17,7 +17,7 @@ struct BatchNormResult {
   // Statistics of what was normalised together (slice, or global batch under an exchange), detached, float32 [C]:
   at::Tensor mean;
   at::Tensor unbiased_variance;  // 0 where there was one value per channel
-  int64_t count = 0;             // values per channel that they were taken over
+  at::Tensor has_variance;       // [1]: 1 if there was more than one value per channel, else 0
 };
 
 // Training mode. x: [N, C, H, W] or [N, C], float32 or bfloat16, contiguous or channels-last, CPU or CUDA; N may be 0 under an

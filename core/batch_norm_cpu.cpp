@@ -16,18 +16,6 @@ using kernels::Activation;
 using kernels::Affine;
 using kernels::RowRange;
 
-Activation activation_of(const at::Tensor& x) {
-  LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "batch norm takes float32 and bfloat16");
-  Activation shape;
-  shape.n = x.size(0);
-  shape.channels = x.size(1);
-  shape.spatial = x.dim() > 2 ? c10::multiply_integers(x.sizes().slice(2)) : 1;
-  // [N, C] is both; rows of channels vectorise better.
-  shape.channels_last = x.dim() == 2 || !x.is_contiguous();
-  shape.bf16 = x.scalar_type() == at::kBFloat16;
-  return shape;
-}
-
 const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
 const void* data_or_null(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
 
@@ -89,7 +77,7 @@ class CpuPasses final : public BatchNormPasses {
     const double* sums = moments.const_data_ptr<double>();
     const double count = sums[2 * channels];
     BatchNormCoefficients result;
-    result.count = static_cast<int64_t>(count);
+    result.has_variance = at::full({1}, count > 1 ? 1.0f : 0.0f, at::kFloat);
     for (at::Tensor* tensor :
          {&result.mean, &result.inverse_deviation, &result.unbiased_variance, &result.scale, &result.offset}) {
       *tensor = at::empty({channels}, at::kFloat);
@@ -149,13 +137,13 @@ class CpuPasses final : public BatchNormPasses {
 
   at::Tensor input_gradient(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& sums,
                             const at::Tensor& weight, const at::Tensor& mean, const at::Tensor& inverse_deviation,
-                            int64_t count) override {
+                            const at::Tensor& count) override {
     const Activation shape = activation_of(x);
     const int64_t channels = shape.channels;
     // dx = a g + b x + k
     std::vector<float> a(static_cast<size_t>(channels)), b(a.size()), k(a.size());
     const double* totals = sums.const_data_ptr<double>();
-    const double n = static_cast<double>(std::max<int64_t>(1, count));
+    const double n = std::max(1.0, *count.const_data_ptr<double>());
     for (size_t c = 0; c < a.size(); ++c) {
       const double inverse = floats(inverse_deviation)[c];
       const double factor = floats(weight)[c] * inverse;
@@ -183,6 +171,18 @@ class CpuPasses final : public BatchNormPasses {
 };
 
 }  // namespace
+
+kernels::Activation activation_of(const at::Tensor& x) {
+  LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "batch norm takes float32 and bfloat16");
+  Activation shape;
+  shape.n = x.size(0);
+  shape.channels = x.size(1);
+  shape.spatial = x.dim() > 2 ? c10::multiply_integers(x.sizes().slice(2)) : 1;
+  // [N, C] is both; rows of channels vectorise better.
+  shape.channels_last = x.dim() == 2 || !x.is_contiguous();
+  shape.bf16 = x.scalar_type() == at::kBFloat16;
+  return shape;
+}
 
 BatchNormPasses& batch_norm_passes_cpu() {
   static CpuPasses passes;

@@ -73,8 +73,9 @@ struct BFloat16 {
 
 inline Vector splat(float v) { return Vector{} + v; }
 
-inline Vector relu(Vector v) { return v > 0.0f ? v : Vector{}; }
-inline float relu(float v) { return v > 0.0f ? v : 0.0f; }
+// NaN stays, as in torch.relu, and lets the gradient through.
+inline Vector relu(Vector v) { return v < 0.0f ? Vector{} : v; }
+inline float relu(float v) { return v < 0.0f ? 0.0f : v; }
 
 inline void add_to(double* sums, Vector v) {
   Doubles total;
@@ -229,16 +230,16 @@ template <typename T, MaskFrom kMask>
 inline Vector masked_vector(const typename T::Value* dy, const typename T::Value* y, int64_t at, Vector x, Vector scale,
                             Vector offset) {
   const Vector g = T::load_vector(dy + at);
-  if constexpr (kMask == MaskFrom::kInput) return x * scale + offset > 0.0f ? g : Vector{};
-  if constexpr (kMask == MaskFrom::kOutput) return T::load_vector(y + at) > 0.0f ? g : Vector{};
+  if constexpr (kMask == MaskFrom::kInput) return x * scale + offset <= 0.0f ? Vector{} : g;
+  if constexpr (kMask == MaskFrom::kOutput) return T::load_vector(y + at) <= 0.0f ? Vector{} : g;
   return g;
 }
 
 template <typename T, MaskFrom kMask>
 inline float masked_scalar(const typename T::Value* dy, const typename T::Value* y, int64_t at, float x, float scale, float offset) {
   const float g = T::load(dy + at);
-  if constexpr (kMask == MaskFrom::kInput) return x * scale + offset > 0.0f ? g : 0.0f;
-  if constexpr (kMask == MaskFrom::kOutput) return T::load(y + at) > 0.0f ? g : 0.0f;
+  if constexpr (kMask == MaskFrom::kInput) return x * scale + offset <= 0.0f ? 0.0f : g;
+  if constexpr (kMask == MaskFrom::kOutput) return T::load(y + at) <= 0.0f ? 0.0f : g;
   return g;
 }
 

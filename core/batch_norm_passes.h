@@ -4,13 +4,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "core/batch_norm_kernels.h"
+
 namespace lockstep {
 
 struct BatchNormCoefficients {
   at::Tensor mean, inverse_deviation;  // of what was normalised together
   at::Tensor unbiased_variance;
   at::Tensor scale, offset;  // y = x * scale + offset
-  int64_t count = 0;         // values per channel
+  at::Tensor has_variance;   // [1]: 1 if there was more than one value per channel, else 0
 };
 
 // Where the ReLU was open: y > 0, of `y` if defined, else of x * scale + offset. Without relu everywhere.
@@ -32,11 +34,15 @@ class BatchNormPasses {
   // [2C] float64: Σg, Σg (x - mean) for the masked gradient g, which is written to `masked` where that is defined.
   virtual at::Tensor gradient_sums(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& mean,
                                    const at::Tensor& masked) = 0;
+  // `count`: values per channel, [1] float64 (the last of the moments): on the device, so that nothing waits for it.
   // dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²))
   virtual at::Tensor input_gradient(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& sums,
                                     const at::Tensor& weight, const at::Tensor& mean, const at::Tensor& inverse_deviation,
-                                    int64_t count) = 0;
+                                    const at::Tensor& count) = 0;
 };
+
+// The kernels' view of [N, C, …] `x`. Throws Error(kInternal) for other dtypes.
+kernels::Activation activation_of(const at::Tensor& x);
 
 BatchNormPasses& batch_norm_passes(at::Device device);
 BatchNormPasses& batch_norm_passes_cpu();

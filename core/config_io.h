@@ -28,4 +28,15 @@ std::string config_digest(const Config& config);
 // Names the keys in which two configurations differ, "a.b: 1 != 2" each.
 std::vector<std::string> config_differences(const Config& a, const Config& b);
 
+// A key for help texts and documentation.
+struct ConfigKeyHelp {
+  std::string key;            // dotted
+  std::string default_value;  // as JSON
+  std::string allowed;        // in words: "an integer, at least 1", "one of: auto, cpu, cuda"
+  std::string description;    // one line
+};
+
+// All keys in the order of the structs.
+std::vector<ConfigKeyHelp> config_keys();
+
 }  // namespace lockstep

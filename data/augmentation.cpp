@@ -16,7 +16,10 @@ enum Draw : uint32_t { kCropAndFlip, kCutout };
 
 std::array<uint32_t, 4> draw(const Philox& random, int64_t index, int64_t epoch, Draw which) {
   const auto bits = static_cast<uint64_t>(index);
-  return random(static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32), static_cast<uint32_t>(epoch), which);
+  return random(static_cast<uint32_t>(bits),
+                static_cast<uint32_t>(bits >> 32),
+                static_cast<uint32_t>(epoch),
+                which);
 }
 
 // plane[y][x] becomes plane[y + down][x + right], zero where that lies outside.
@@ -26,9 +29,12 @@ void shift_plane(uint8_t* plane, int64_t height, int64_t width, int64_t down, in
     std::memset(plane, 0, size);
     return;
   }
-  // One flat move puts every pixel that stays inside in its place; what wraps around a border is blanked after.
+  // One flat move puts every pixel that stays inside in its place; what wraps around a border is
+  // blanked after.
   const int64_t offset = down * width + right;
-  std::memmove(plane + std::max<int64_t>(0, -offset), plane + std::max<int64_t>(0, offset), size - std::abs(offset));
+  std::memmove(plane + std::max<int64_t>(0, -offset),
+               plane + std::max<int64_t>(0, offset),
+               size - std::abs(offset));
   if (down < 0) std::memset(plane, 0, -down * width);
   if (down > 0) std::memset(plane + (height - down) * width, 0, down * width);
   const int64_t first_blank = right < 0 ? 0 : width - right;
@@ -53,14 +59,20 @@ void reverse_row(uint8_t* row, int64_t width) {
   std::reverse(left, right);
 }
 
-// A square around (center_y, center_x), cut off at the borders (DeVries and Taylor 2017, section 3.2).
-void blank_square(uint8_t* image, const ImageShape& shape, int64_t side, int64_t center_y, int64_t center_x,
+// A square around (center_y, center_x), cut off at the borders (DeVries and Taylor 2017,
+// section 3.2).
+void blank_square(uint8_t* image,
+                  const ImageShape& shape,
+                  int64_t side,
+                  int64_t center_y,
+                  int64_t center_x,
                   std::span<const uint8_t> blank) {
   const int64_t top = std::max<int64_t>(0, center_y - side / 2);
   const int64_t left = std::max<int64_t>(0, center_x - side / 2);
   const int64_t bottom = std::min(shape.height, center_y - side / 2 + side);
   const int64_t right = std::min(shape.width, center_x - side / 2 + side);
-  if (right <= left) return;  // a side of one pixel or more always covers its center; none covers nothing
+  if (right <= left)
+    return;  // a side of one pixel or more always covers its center; none covers nothing
   for (int64_t c = 0; c < shape.channels; ++c) {
     for (int64_t y = top; y < bottom; ++y) {
       std::memset(image + (c * shape.height + y) * shape.width + left, blank[c], right - left);
@@ -70,8 +82,13 @@ void blank_square(uint8_t* image, const ImageShape& shape, int64_t side, int64_t
 
 }  // namespace
 
-void augment(const AugmentationConfig& config, const ImageShape& shape, uint64_t seed, int64_t epoch,
-             std::span<const int64_t> indices, std::span<const uint8_t> blank, uint8_t* images) {
+void augment(const AugmentationConfig& config,
+             const ImageShape& shape,
+             uint64_t seed,
+             int64_t epoch,
+             std::span<const int64_t> indices,
+             std::span<const uint8_t> blank,
+             uint8_t* images) {
   LOCKSTEP_CHECK(config.cutout == 0 || static_cast<int64_t>(blank.size()) == shape.channels,
                  "{} blanking values for {} channels",
                  blank.size(),
@@ -91,7 +108,8 @@ void augment(const AugmentationConfig& config, const ImageShape& shape, uint64_t
       }
     }
     if (config.flip && flip >> 31 != 0) {
-      for (int64_t y = 0; y < shape.channels * shape.height; ++y) reverse_row(images + y * shape.width, shape.width);
+      for (int64_t y = 0; y < shape.channels * shape.height; ++y)
+        reverse_row(images + y * shape.width, shape.width);
     }
     if (config.cutout > 0) {
       const auto center = draw(random, index, epoch, kCutout);

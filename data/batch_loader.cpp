@@ -28,11 +28,13 @@ AnyNormaliser make_normaliser(const ImageSetInfo& info, at::ScalarType dtype) {
   return ByteNormaliser<float>(info.mean, info.std);
 }
 
-// Both halves of a batch's preparation: what a background thread may do, and what belongs on the thread (and the CUDA
-// stream) that uses the batch.
+// Both halves of a batch's preparation: what a background thread may do, and what belongs on the
+// thread (and the CUDA stream) that uses the batch.
 class BatchPreparer {
  public:
-  BatchPreparer(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels,
+  BatchPreparer(ImageSource& source,
+                const ImageSetInfo& info,
+                std::span<const int32_t> labels,
                 const LoaderOptions& options)
       : source_(source),
         labels_(labels),
@@ -43,14 +45,18 @@ class BatchPreparer {
                    "{} means, {} channels",
                    info.mean.size(),
                    info.channels);
-    for (const float mean : info.mean) blank_.push_back(static_cast<uint8_t>(std::lround(mean * 255.0f)));
+    for (const float mean : info.mean)
+      blank_.push_back(static_cast<uint8_t>(std::lround(mean * 255.0f)));
     if (on_host()) return;
     const auto per_channel = [&](const std::vector<float>& values) {
-      return at::tensor(at::ArrayRef<float>(values)).view({1, info.channels, 1, 1}).to(options.format.device);
+      return at::tensor(at::ArrayRef<float>(values))
+          .view({1, info.channels, 1, 1})
+          .to(options.format.device);
     };
     mean_ = per_channel(info.mean);
     std_ = per_channel(info.std);
-    // A tensor, since CUDA divides by a plain number through its reciprocal, which rounds differently from the CPU.
+    // A tensor, since CUDA divides by a plain number through its reciprocal, which rounds
+    // differently from the CPU.
     largest_byte_ = at::full({}, 255.0, mean_.options());
   }
 
@@ -104,14 +110,21 @@ class BatchPreparer {
   bool on_host() const { return options_.format.device.is_cpu(); }
 
   at::MemoryFormat memory_format() const {
-    return options_.format.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+    return options_.format.channels_last ? at::MemoryFormat::ChannelsLast
+                                         : at::MemoryFormat::Contiguous;
   }
 
   void gather(const BatchRequest& request, uint8_t* out) {
     if (request.indices.empty()) return;
     source_.gather(options_.split, request.indices, out);
     if (options_.augmentation) {
-      augment(*options_.augmentation, shape_, options_.seed, options_.epoch, request.indices, blank_, out);
+      augment(*options_.augmentation,
+              shape_,
+              options_.seed,
+              options_.epoch,
+              request.indices,
+              blank_,
+              out);
     }
   }
 
@@ -155,13 +168,15 @@ struct BatchLoader::State {
   // False when there is nobody left to prepare for.
   bool wait_for_room() {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return stopping || static_cast<int64_t>(ready.size()) < prefetch_batches; });
+    changed.wait(lock,
+                 [&] { return stopping || static_cast<int64_t>(ready.size()) < prefetch_batches; });
     return !stopping;
   }
 
   void prepare_all() {
     try {
-      // Pinned memory belongs to the current device's context: without this every rank would open one on device 0.
+      // Pinned memory belongs to the current device's context: without this every rank would open
+      // one on device 0.
       c10::OptionalDeviceGuard guard;
       if (!preparer.device().is_cpu()) guard.reset_device(preparer.device());
       for (int64_t i = 0; i < num_batches && wait_for_room(); ++i) {
@@ -190,14 +205,18 @@ struct BatchLoader::State {
   }
 };
 
-BatchLoader::BatchLoader(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels,
-                         const LoaderOptions& options, int64_t num_batches,
+BatchLoader::BatchLoader(ImageSource& source,
+                         const ImageSetInfo& info,
+                         std::span<const int32_t> labels,
+                         const LoaderOptions& options,
+                         int64_t num_batches,
                          std::function<BatchRequest(int64_t)> request)
     : state_(new State{.preparer = BatchPreparer(source, info, labels, options),
                        .num_batches = num_batches,
                        .prefetch_batches = options.prefetch_batches,
                        .request = std::move(request)}) {
-  LOCKSTEP_CHECK(options.prefetch_batches >= 1, "{} batches prepared ahead", options.prefetch_batches);
+  LOCKSTEP_CHECK(
+      options.prefetch_batches >= 1, "{} batches prepared ahead", options.prefetch_batches);
   state_->thread = std::thread([state = state_.get()] { state->prepare_all(); });
 }
 
@@ -211,7 +230,8 @@ BatchLoader::~BatchLoader() {
 }
 
 Batch BatchLoader::next() {
-  LOCKSTEP_CHECK(state_->num_taken < state_->num_batches, "all {} batches are taken", state_->num_batches);
+  LOCKSTEP_CHECK(
+      state_->num_taken < state_->num_batches, "all {} batches are taken", state_->num_batches);
   Batch batch = state_->take();
   ++state_->num_taken;
   return state_->preparer.move_to_device(std::move(batch));
@@ -219,8 +239,11 @@ Batch BatchLoader::next() {
 
 double BatchLoader::wait_seconds() const { return state_->wait_seconds; }
 
-Batch prepare_batch(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels,
-                    const LoaderOptions& options, const BatchRequest& request) {
+Batch prepare_batch(ImageSource& source,
+                    const ImageSetInfo& info,
+                    std::span<const int32_t> labels,
+                    const LoaderOptions& options,
+                    const BatchRequest& request) {
   BatchPreparer preparer(source, info, labels, options);
   return preparer.move_to_device(preparer.prepare_on_host(request));
 }

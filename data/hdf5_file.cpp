@@ -163,7 +163,7 @@ Hdf5Reader::Hdf5Reader(const std::string& path) : path_(path) {
   file_ = Hdf5Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access_properties.get()), H5Fclose);
   if (file_.valid()) return;
   const std::string reason = library_says();
-  if (reason.find("lock") != std::string::npos) {
+  if (reason.find("unable to lock file") != std::string::npos) {
     throw_error(ExitCode::kInputOutput,
                 "{} cannot be opened because of file locking ({}). Another program may be writing it, or its file system has no "
                 "locks; image sets need none: set HDF5_USE_FILE_LOCKING=FALSE in the environment.",
@@ -349,6 +349,7 @@ Hdf5Writer::Hdf5Writer(const std::string& path) : path_(path) {
     require(file_.valid(), "be created");
   } catch (...) {
     ::close(descriptor_);
+    unlink(path.c_str());
     throw;
   }
 }

@@ -14,12 +14,16 @@ constexpr int64_t kNumBytes = 256;
 template <typename Value>
 ByteNormaliser<Value>::ByteNormaliser(std::span<const float> mean, std::span<const float> std)
     : channels_(static_cast<int64_t>(mean.size())) {
-  LOCKSTEP_CHECK(mean.size() == std.size() && !mean.empty(), "{} means, {} deviations", mean.size(), std.size());
+  LOCKSTEP_CHECK(mean.size() == std.size() && !mean.empty(),
+                 "{} means, {} deviations",
+                 mean.size(),
+                 std.size());
   table_.reserve(channels_ * kNumBytes);
   for (int64_t c = 0; c < channels_; ++c) {
     if (!(std[c] > 0.0f)) {
       throw_error(ExitCode::kBadData,
-                  "the image set's standard deviation of channel {} is {}: images are divided by it. Import the image set again.",
+                  "the image set's standard deviation of channel {} is {}: images are divided by "
+                  "it. Import the image set again.",
                   c,
                   std[c]);
     }
@@ -30,7 +34,9 @@ ByteNormaliser<Value>::ByteNormaliser(std::span<const float> mean, std::span<con
 }
 
 template <typename Value>
-void ByteNormaliser<Value>::normalise_planes(const uint8_t* image, int64_t plane_size, Value* out) const {
+void ByteNormaliser<Value>::normalise_planes(const uint8_t* image,
+                                             int64_t plane_size,
+                                             Value* out) const {
   for (int64_t c = 0; c < channels_; ++c) {
     const Value* table = table_.data() + c * kNumBytes;
     for (int64_t p = 0; p < plane_size; ++p) *out++ = table[*image++];
@@ -38,7 +44,9 @@ void ByteNormaliser<Value>::normalise_planes(const uint8_t* image, int64_t plane
 }
 
 template <typename Value>
-void ByteNormaliser<Value>::interleave_planes(const uint8_t* image, int64_t plane_size, Value* out) const {
+void ByteNormaliser<Value>::interleave_planes(const uint8_t* image,
+                                              int64_t plane_size,
+                                              Value* out) const {
   const Value* table = table_.data();
   if (channels_ == 3) {  // the usual case: one pass that writes in order
     const uint8_t* red = image;
@@ -52,13 +60,14 @@ void ByteNormaliser<Value>::interleave_planes(const uint8_t* image, int64_t plan
     return;
   }
   for (int64_t p = 0; p < plane_size; ++p) {
-    for (int64_t c = 0; c < channels_; ++c) *out++ = table[c * kNumBytes + image[c * plane_size + p]];
+    for (int64_t c = 0; c < channels_; ++c)
+      *out++ = table[c * kNumBytes + image[c * plane_size + p]];
   }
 }
 
 template <typename Value>
-void ByteNormaliser<Value>::normalise(const uint8_t* images, int64_t n, int64_t plane_size, bool channels_last,
-                                      Value* out) const {
+void ByteNormaliser<Value>::normalise(
+    const uint8_t* images, int64_t n, int64_t plane_size, bool channels_last, Value* out) const {
   const int64_t image_size = channels_ * plane_size;
   for (int64_t i = 0; i < n; ++i) {
     if (channels_last) {

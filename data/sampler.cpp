@@ -11,7 +11,11 @@
 namespace lockstep {
 
 IndexRange contiguous_part(int64_t total, int64_t part, int64_t num_parts) {
-  LOCKSTEP_CHECK(total >= 0 && part >= 0 && part < num_parts, "part {} of {} of {} items", part, num_parts, total);
+  LOCKSTEP_CHECK(total >= 0 && part >= 0 && part < num_parts,
+                 "part {} of {} of {} items",
+                 part,
+                 num_parts,
+                 total);
   const int64_t small = total / num_parts;
   const int64_t num_larger = total % num_parts;
   const int64_t begin = part * small + std::min(part, num_larger);
@@ -19,7 +23,8 @@ IndexRange contiguous_part(int64_t total, int64_t part, int64_t num_parts) {
 }
 
 std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n) {
-  LOCKSTEP_CHECK(n >= 0 && n <= std::numeric_limits<uint32_t>::max(), "cannot permute {} images", n);
+  LOCKSTEP_CHECK(
+      n >= 0 && n <= std::numeric_limits<uint32_t>::max(), "cannot permute {} images", n);
   std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), int64_t{0});
   const Philox random(seed, RandomUse::kPermutation);
@@ -33,8 +38,12 @@ std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n) 
   return order;
 }
 
-EpochSampler::EpochSampler(std::vector<int64_t> indices, int64_t batch_size, uint64_t seed, int64_t epoch)
-    : order_(epoch_permutation(seed, epoch, static_cast<int64_t>(indices.size()))), batch_size_(batch_size) {
+EpochSampler::EpochSampler(std::vector<int64_t> indices,
+                           int64_t batch_size,
+                           uint64_t seed,
+                           int64_t epoch)
+    : order_(epoch_permutation(seed, epoch, static_cast<int64_t>(indices.size()))),
+      batch_size_(batch_size) {
   LOCKSTEP_CHECK(batch_size >= 1, "a global batch of {} images", batch_size);
   for (int64_t& position : order_) position = indices[position];
 }
@@ -53,7 +62,8 @@ IndexRange EpochSampler::slice(int64_t batch, int64_t rank, int64_t world_size) 
 }
 
 std::vector<int64_t> EpochSampler::indices(int64_t batch, IndexRange positions) const {
-  LOCKSTEP_CHECK(positions.begin >= 0 && positions.begin <= positions.end && positions.end <= batch_size(batch),
+  LOCKSTEP_CHECK(positions.begin >= 0 && positions.begin <= positions.end &&
+                     positions.end <= batch_size(batch),
                  "positions [{}, {}) of a batch of {}",
                  positions.begin,
                  positions.end,

@@ -27,7 +27,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
 SlurmdPort=$((port + 1))
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge/socket
+AuthInfo=socket=$folder/munge/socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -60,7 +60,7 @@ start_slurm() {
   head -c 1024 /dev/urandom > "$folder/munge/key"
   chmod 400 "$folder/munge/key"
   munged --foreground --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munge/pid" \
-    --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" &
+    --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" > "$folder/munge/out" 2>&1 &
   slurm_daemons+=($!)
   write_slurm_conf "$folder" "$host" "$port"
   export SLURM_CONF=$folder/slurm.conf

@@ -77,7 +77,9 @@ TEST_F(CheckpointTest, AnyFlippedByteIsFoundAndTheOlderOneUsed) {
       std::ofstream(file(20, name), std::ios::binary) << bytes.substr(0, length);
       const auto found = load();
       ASSERT_TRUE(found.has_value());
-      if (std::string(name) != "manifest.json") EXPECT_EQ(found->state.step, 10);
+      if (std::string(name) != "manifest.json") {
+        EXPECT_EQ(found->state.step, 10);
+      }
     }
     std::ofstream(file(20, name), std::ios::binary) << bytes;
   }

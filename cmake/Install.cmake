@@ -1,0 +1,25 @@
+# What `cmake --install` puts where, and the package that find_package(Lockstep) reads.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(lockstep_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Lockstep)
+set(lockstep_targets lockstep_core lockstep_cpu_kernels lockstep_data lockstep_distributed)
+set_target_properties(lockstep_cpu_kernels PROPERTIES EXPORT_NAME cpu_kernels)
+if(TARGET lockstep_cuda_kernels)
+  list(APPEND lockstep_targets lockstep_cuda_kernels)
+  set_target_properties(lockstep_cuda_kernels PROPERTIES EXPORT_NAME cuda_kernels)
+endif()
+
+# The program keeps the way to the LibTorch it was built with.
+set_target_properties(lockstep PROPERTIES INSTALL_RPATH "${lockstep_torch_rpath}")
+install(TARGETS lockstep RUNTIME)
+install(TARGETS ${lockstep_targets} EXPORT LockstepTargets ARCHIVE LIBRARY)
+install(EXPORT LockstepTargets NAMESPACE lockstep:: DESTINATION ${lockstep_package_dir})
+install(DIRECTORY core data distributed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lockstep FILES_MATCHING PATTERN "*.h")
+install(FILES cmake/LibTorch.cmake cmake/installed_torch.py DESTINATION ${lockstep_package_dir})
+
+configure_package_config_file(cmake/LockstepConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/LockstepConfig.cmake
+  INSTALL_DESTINATION ${lockstep_package_dir})
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/LockstepConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/LockstepConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/LockstepConfigVersion.cmake
+  DESTINATION ${lockstep_package_dir})

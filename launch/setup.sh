@@ -1,0 +1,134 @@
+#!/bin/bash
+# Installs what Lockstep needs and is not there yet: Debian packages and LibTorch. Does nothing the second time.
+#
+#   launch/setup.sh [--tests] [--slim]
+#
+#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader
+#   --slim    also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
+#
+#   LOCKSTEP_LIBTORCH=DIR   use this LibTorch; nothing is downloaded
+#   LOCKSTEP_CACHE=DIR      where downloads are kept (default ~/.cache/lockstep)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for_tests=no
+also_slim=no
+for argument in "$@"; do
+  case $argument in
+    --tests) for_tests=yes ;;
+    --slim) also_slim=yes ;;
+    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "setup.sh: unknown option '$argument' (see --help)" >&2; exit 64 ;;
+  esac
+done
+
+cache=${LOCKSTEP_CACHE:-$HOME/.cache/lockstep}
+torch_version=$(sed -n 's/^set(LOCKSTEP_TORCH_VERSION \([0-9.]*\))$/\1/p' cmake/LibTorch.cmake)
+
+say() { echo "setup: $*" >&2; }
+fail() { echo "setup: $*" >&2; exit 69; }
+
+# --- Debian packages ---
+
+packages=(g++ cmake ninja-build ccache pkg-config python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
+  libgtest-dev libgmock-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev)
+if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools); fi
+
+# A tool that came some other way serves as well as its package.
+has_package() {
+  case $1 in
+    g++ | cmake | ccache | pkg-config | python3) command -v "$1" > /dev/null && return ;;
+    ninja-build) command -v ninja > /dev/null && return ;;
+    libopenmpi-dev) command -v mpicc > /dev/null && return ;;
+    openmpi-bin) command -v mpirun > /dev/null && return ;;
+  esac
+  [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2> /dev/null) == installed ]]
+}
+
+install_packages() {
+  local missing=() package
+  for package in "${packages[@]}"; do has_package "$package" || missing+=("$package"); done
+  if ! python3 -m pip --version > /dev/null 2>&1; then missing+=(python3-pip); fi
+  if ((${#missing[@]} == 0)); then return; fi
+  local command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+  if ! command -v apt-get > /dev/null; then
+    say "this is no Debian: install what these packages hold by other means: ${missing[*]}"
+    return
+  fi
+  local as_root=()
+  if [[ $EUID != 0 ]]; then
+    if ! sudo -n true 2> /dev/null; then fail "packages are missing and this needs root. Run, then start again:
+  sudo sh -c '$command'"; fi
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c "$command" > "$cache/apt.log" 2>&1 ||
+    { tail -n 20 "$cache/apt.log" >&2; fail "apt-get failed (log: $cache/apt.log)"; }
+}
+
+# --- LibTorch ---
+
+has_cuda() { command -v nvcc > /dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] || command -v nvidia-smi > /dev/null; }
+
+# An installed PyTorch of the right version; cmake/LibTorch.cmake looks for it in the same way.
+has_installed_torch() {  # has_installed_torch cuda|cpu
+  local version kind folder
+  read -r version kind folder < <(python3 cmake/installed_torch.py 2> /dev/null) || return 1
+  [[ $version == "$torch_version" && ($kind == cuda || $1 == cpu) ]]
+}
+
+# pip_install FOLDER MEGABYTES ARGUMENT…: into a temporary folder that is renamed at the end, so that what is there is whole.
+pip_install() {
+  local folder=$1 megabytes=$2
+  shift 2
+  local free
+  free=$(df --output=avail --block-size=1M "$cache" | tail -n 1)
+  if ((free < megabytes)); then fail "$cache has $free MB free and needs $megabytes (LOCKSTEP_CACHE names another folder)"; fi
+  rm -rf "$cache"/unfinished.*
+  local unfinished
+  unfinished=$(mktemp -d "$cache/unfinished.XXXXXX")
+  say "fetching ${*} into $folder (log: $cache/pip.log)"
+  TMPDIR=$unfinished python3 -m pip install --no-cache-dir --target "$unfinished/whole" "$@" > "$cache/pip.log" 2>&1 ||
+    { tail -n 20 "$cache/pip.log" >&2; rm -rf "$unfinished"; fail "pip failed (log: $cache/pip.log)"; }
+  mv "$unfinished/whole" "$folder"
+  rm -rf "$unfinished"
+}
+
+# Everything, with CUDA's libraries: 5 GB.
+fetch_whole() {
+  local folder=$cache/libtorch-$torch_version-whole
+  if [[ ! -d $folder ]]; then pip_install "$folder" 12000 "torch==$torch_version" numpy; fi
+}
+
+# What a machine without CUDA needs: libtorch_cpu.so and the two libraries of NVIDIA's that it is linked with, 1 GB.
+fetch_slim() {
+  local folder=$cache/libtorch-$torch_version-slim
+  if [[ ! -d $folder ]]; then
+    pip_install "$folder" 4000 --no-deps "torch==$torch_version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+    # The wheel's CUDA half cannot be loaded without the libraries left out.
+    rm -f "$folder"/torch/lib/libtorch_{cuda,cuda_linalg,nvshmem}.so "$folder"/torch/lib/libc10_cuda.so
+  fi
+}
+
+install_libtorch() {
+  if [[ -n ${LOCKSTEP_LIBTORCH:-} ]]; then
+    say "using LibTorch in $LOCKSTEP_LIBTORCH (LOCKSTEP_LIBTORCH)"
+  elif has_cuda; then
+    if ! has_installed_torch cuda; then fetch_whole; fi
+  elif ! has_installed_torch cpu; then
+    fetch_slim
+  fi
+  if [[ $also_slim == yes ]]; then fetch_slim; fi
+}
+
+# Two set-ups at once would fetch everything twice.
+mkdir -p "$cache"
+exec 9> "$cache/setup.lock"
+if command -v flock > /dev/null; then flock 9; fi
+
+install_packages
+install_libtorch
+if [[ $for_tests == yes && ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
+if command -v nvidia-smi > /dev/null && ! command -v nvcc > /dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
+  say "there is an NVIDIA driver and no CUDA toolkit (nvcc 13): Lockstep is built for CPUs only until one is installed"
+fi
