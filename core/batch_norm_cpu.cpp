@@ -57,8 +57,9 @@ class CpuPasses final : public BatchNormPasses {
     const auto count = static_cast<double>(shape.n * shape.spatial);
     sums[2 * channels] = count;
     if (count == 0) return moments;
-    // Sums about the first value of each channel: float32 then holds deviations, not a large mean.
-    const at::Tensor first = (x.dim() > 2 ? x[0].flatten(1).select(1, 0) : x[0]).to(at::kFloat).contiguous();
+    // bfloat16: sums about the first value of each channel, so that float32 holds deviations, not a large mean. float32: sums in float64.
+    const at::Tensor first = shape.bf16 ? (x.dim() > 2 ? x[0].flatten(1).select(1, 0) : x[0]).to(at::kFloat).contiguous()
+                                        : at::zeros({channels}, at::kFloat);
     const float* shift = floats(first);
     sum_over_rows(shape, sums, [&](RowRange range, double* sum, double* squares) {
       kernels::batch_norm_kernels().forward_sums(shape, x.const_data_ptr(), shift, range, sum, squares);

@@ -20,7 +20,7 @@ typedef uint32_t Words __attribute__((vector_size(64)));
 typedef uint16_t HalfWords __attribute__((vector_size(32)));
 typedef double Doubles __attribute__((vector_size(128)));
 
-// Values between two additions to the double sums: few enough for float32, and a block stays in the first-level cache.
+// A block of values stays in the first-level cache while all its channels are visited.
 constexpr int64_t kBlockValues = 8192;
 
 // Not std::min: a template shared with other files could be linked from the one compiled for the largest instruction set.
@@ -28,6 +28,11 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct Float32 {
   using Value = float;
+  // Sums of float32 values are taken in float64: they then round to the same statistics however a batch is cut over ranks, so that the same
+  // ReLUs open (one that opens differently changes a gradient by 1e-4).
+  using Sum = Doubles;
+  using ScalarSum = double;
+  static Sum widen(Vector v) { return __builtin_convertvector(v, Doubles); }
   static float load(const float* p) { return *p; }
   static void store(float* p, float v) { *p = v; }
   static Vector load_vector(const float* p) {
@@ -40,6 +45,10 @@ struct Float32 {
 
 struct BFloat16 {
   using Value = uint16_t;
+  // Sums over one block, about a shift: float32 is precise enough beside values of 8 bits.
+  using Sum = Vector;
+  using ScalarSum = float;
+  static Sum widen(Vector v) { return v; }
   static float load(const uint16_t* p) {
     const uint32_t bits = static_cast<uint32_t>(*p) << 16;
     float v;
@@ -77,15 +86,17 @@ inline Vector splat(float v) { return Vector{} + v; }
 inline Vector relu(Vector v) { return v < 0.0f ? Vector{} : v; }
 inline float relu(float v) { return v < 0.0f ? 0.0f : v; }
 
-inline void add_to(double* sums, Vector v) {
+template <typename Sum>
+void add_to(double* sums, Sum v) {
   Doubles total;
   std::memcpy(&total, sums, sizeof total);
   total += __builtin_convertvector(v, Doubles);
   std::memcpy(sums, &total, sizeof total);
 }
 
-inline float total(Vector v) {
-  float sum = 0;
+template <typename Sum>
+double total(Sum v) {
+  double sum = 0;
   for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
   return sum;
 }
@@ -128,25 +139,28 @@ void visit_channels_first(const Activation& shape, RowRange range, Run&& run) {
 template <typename T>
 void forward_sums_of(const Activation& shape, const typename T::Value* x, const float* shift, RowRange range, double* sum,
                      double* squares) {
+  using Sum = typename T::Sum;
   const int64_t channels = shape.channels;
+  const auto vector = [&](int64_t at, Vector center, Sum& s, Sum& q) {
+    const Sum v = T::widen(T::load_vector(x + at) - center);
+    s += v;
+    q += v * v;
+  };
+  const auto scalar = [&](int64_t at, int64_t c, typename T::ScalarSum& s, typename T::ScalarSum& q) {
+    const typename T::ScalarSum v = T::load(x + at) - shift[c];
+    s += v;
+    q += v * v;
+  };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
-      Vector s[2] = {}, q[2] = {};
+      Sum s[2] = {}, q[2] = {};
       const Vector center = splat(shift[c]);
       int64_t i = 0;
       for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-        for (int64_t u = 0; u < 2; ++u) {
-          const Vector v = T::load_vector(x + start + i + u * kLanes) - center;
-          s[u] += v;
-          q[u] += v * v;
-        }
+        for (int64_t u = 0; u < 2; ++u) vector(start + i + u * kLanes, center, s[u], q[u]);
       }
-      float s_tail = 0, q_tail = 0;
-      for (; i < count; ++i) {
-        const float v = T::load(x + start + i) - shift[c];
-        s_tail += v;
-        q_tail += v * v;
-      }
+      typename T::ScalarSum s_tail = 0, q_tail = 0;
+      for (; i < count; ++i) scalar(start + i, c, s_tail, q_tail);
       sum[c] += total(s[0] + s[1]) + s_tail;
       squares[c] += total(q[0] + q[1]) + q_tail;
     });
@@ -156,32 +170,20 @@ void forward_sums_of(const Activation& shape, const typename T::Value* x, const 
       shape,
       range,
       [&](int64_t row, int64_t c, int64_t count) {
-        const auto* p = x + row * channels + c;
+        const int64_t start = row * channels + c;
         const Vector center = Float32::load_vector(shift + c);
-        Vector s[4] = {}, q[4] = {};
+        Sum s[4] = {}, q[4] = {};
         int64_t r = 0;
         for (; r + 4 <= count; r += 4) {
-          for (int64_t u = 0; u < 4; ++u) {
-            const Vector v = T::load_vector(p + (r + u) * channels) - center;
-            s[u] += v;
-            q[u] += v * v;
-          }
+          for (int64_t u = 0; u < 4; ++u) vector(start + (r + u) * channels, center, s[u], q[u]);
         }
-        for (; r < count; ++r) {
-          const Vector v = T::load_vector(p + r * channels) - center;
-          s[0] += v;
-          q[0] += v * v;
-        }
+        for (; r < count; ++r) vector(start + r * channels, center, s[0], q[0]);
         add_to(sum + c, (s[0] + s[1]) + (s[2] + s[3]));
         add_to(squares + c, (q[0] + q[1]) + (q[2] + q[3]));
       },
       [&](int64_t row, int64_t c, int64_t count) {
-        float s = 0, q = 0;
-        for (int64_t r = row; r < row + count; ++r) {
-          const float v = T::load(x + r * channels + c) - shift[c];
-          s += v;
-          q += v * v;
-        }
+        typename T::ScalarSum s = 0, q = 0;
+        for (int64_t r = row; r < row + count; ++r) scalar(r * channels + c, c, s, q);
         sum[c] += s;
         squares[c] += q;
       });
@@ -248,26 +250,28 @@ void backward_sums_of(const Activation& shape, const typename T::Value* x, const
                       Affine affine, const float* mean, typename T::Value* masked, RowRange range, double* sum,
                       double* product_sum) {
   struct Lane {
-    Vector s{}, q{};
+    typename T::Sum s{}, q{};
   };
+  using ScalarSum = typename T::ScalarSum;
   const auto vector = [&](int64_t at, Vector scale, Vector offset, Vector center, Lane& lane) {
     const Vector v = T::load_vector(x + at);
     const Vector g = masked_vector<T, kMask>(dy, y, at, v, scale, offset);
     if constexpr (kWrite) T::store_vector(masked + at, g);
-    lane.s += g;
-    lane.q += g * (v - center);
+    const typename T::Sum wide = T::widen(g);
+    lane.s += wide;
+    lane.q += wide * T::widen(v - center);
   };
-  const auto scalar = [&](int64_t at, int64_t c, float& s, float& q) {
+  const auto scalar = [&](int64_t at, int64_t c, ScalarSum& s, ScalarSum& q) {
     const float v = T::load(x + at);
     const float g = masked_scalar<T, kMask>(dy, y, at, v, affine.scale[c], affine.offset[c]);
     if constexpr (kWrite) T::store(masked + at, g);
     s += g;
-    q += g * (v - mean[c]);
+    q += static_cast<ScalarSum>(g) * (v - mean[c]);
   };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
       Lane lane;
-      float s = 0, q = 0;
+      ScalarSum s = 0, q = 0;
       int64_t i = 0;
       for (; i + kLanes <= count; i += kLanes) {
         vector(start + i, splat(affine.scale[c]), splat(affine.offset[c]), splat(mean[c]), lane);
@@ -295,7 +299,7 @@ void backward_sums_of(const Activation& shape, const typename T::Value* x, const
         add_to(product_sum + c, (lanes[0].q + lanes[1].q) + (lanes[2].q + lanes[3].q));
       },
       [&](int64_t row, int64_t c, int64_t count) {
-        float s = 0, q = 0;
+        ScalarSum s = 0, q = 0;
         for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c, s, q);
         sum[c] += s;
         product_sum[c] += q;

@@ -143,32 +143,42 @@ void assign(Config& config,
       field.access);
 }
 
-// Overlays the key (or group) `key`; an empty one is the whole configuration.
-void apply(Config& config, const std::string& key, const json& found, const std::string& source) {
-  if (const ConfigField* field = find_field(key)) {
-    assign(config, *field, found, source);
-    return;
-  }
-  if (!key.empty() && !is_group(key)) throw_unknown_key(key, source);
+void apply(Config& config, const std::string& key, const json& found, const std::string& source);
+
+// Overlays the keys of the group `group`; an empty one is the whole configuration.
+void apply_group(Config& config,
+                 const std::string& group,
+                 const json& found,
+                 const std::string& source) {
   if (!found.is_object()) {
-    const std::string name_key = key + ".name";
+    const std::string name_key = group + ".name";
     const bool meant_name = found.is_string() && find_field(name_key) != nullptr;
     throw_error(ExitCode::kUsage,
                 "{}: {} is {}, but must be an object of keys{}",
                 source,
-                key.empty() ? "the configuration" : key,
+                group.empty() ? "the configuration" : group,
                 describe_json(found),
                 meant_name ? fmt::format("; to choose it by name, set {}", name_key) : "");
   }
   for (const auto& [name, value] : found.items()) {
-    const std::string path = key.empty() ? name : key + "." + name;
-    if (name.find('.') != name.npos && (find_field(path) || is_group(path))) {
+    const std::string key = group.empty() ? name : fmt::format("{}.{}", group, name);
+    if (name.find('.') != name.npos && (find_field(key) || is_group(key))) {
       throw_error(ExitCode::kUsage,
                   "{}: the key {} is dotted, which only --set understands: nest objects instead",
                   source,
-                  quote_for_message(path, '\''));
+                  quote_for_message(key, '\''));
     }
-    apply(config, path, value, source);
+    apply(config, key, value, source);
+  }
+}
+
+void apply(Config& config, const std::string& key, const json& found, const std::string& source) {
+  if (const ConfigField* field = find_field(key)) {
+    assign(config, *field, found, source);
+  } else if (is_group(key)) {
+    apply_group(config, key, found, source);
+  } else {
+    throw_unknown_key(key, source);
   }
 }
 
@@ -192,7 +202,7 @@ Config build_config(const json& overlay,
                     std::span<const std::string> assignments,
                     const std::string& source) {
   Config config;
-  apply(config, "", overlay, source);
+  apply_group(config, "", overlay, source);
   for (const std::string& assignment : assignments) {
     const size_t equals = assignment.find('=');
     if (equals == assignment.npos || equals == 0) {

@@ -4,7 +4,10 @@
 
 namespace lockstep {
 
-ClassificationSums cross_entropy_sums(const at::Tensor& logits, const at::Tensor& labels, double label_smoothing) {
+ClassificationSums cross_entropy_sums(const at::Tensor& logits,
+                                      const at::Tensor& labels,
+                                      double label_smoothing) {
+  // A sum over a batch loses too much in bfloat16.
   const at::Tensor scores = logits.to(at::kFloat);
   ClassificationSums sums;
   if (scores.size(0) == 0) {
@@ -13,7 +16,12 @@ ClassificationSums cross_entropy_sums(const at::Tensor& logits, const at::Tensor
     sums.correct = at::zeros({}, scores.options().requires_grad(false));
     return sums;
   }
-  sums.loss = at::cross_entropy_loss(scores, labels, /*weight=*/{}, at::Reduction::Sum, /*ignore_index=*/-100, label_smoothing);
+  sums.loss = at::cross_entropy_loss(scores,
+                                     labels,
+                                     /*weight=*/{},
+                                     at::Reduction::Sum,
+                                     /*ignore_index=*/-100,
+                                     label_smoothing);
   sums.correct = scores.detach().argmax(1).eq(labels).sum(at::kFloat);
   return sums;
 }

@@ -2,20 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace lockstep {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double cosine_between(double start, double end, double fraction) {
   return end + (start - end) * 0.5 * (1.0 + std::cos(std::numbers::pi * fraction));
 }
 
 // Loshchilov and Hutter 2017: position within the current period, periods growing by the multiplier.
+// Restarts have no end, so `total` does not matter to them.
 double restarted_fraction(int64_t t, int64_t period, int64_t multiplier) {
+  if (multiplier <= 1) return static_cast<double>(t % period) / static_cast<double>(period);
   while (t >= period) {
     t -= period;
-    period *= std::max<int64_t>(1, multiplier);
+    period *= multiplier;
   }
   return static_cast<double>(t) / static_cast<double>(period);
 }
@@ -77,8 +82,10 @@ double base_learning_rate(const Config& config) {
 PlateauState plateau_after_epoch(const LrScheduleConfig& schedule, double base_learning_rate, PlateauState state, double value) {
   const bool smaller_is_better = schedule.plateau_quantity != "validation_accuracy";
   const double margin = smaller_is_better ? 1.0 - schedule.plateau_threshold : 1.0 + schedule.plateau_threshold;
-  const bool better = state.has_best ? (smaller_is_better ? value < state.best * margin : value > state.best * margin)
-                                     : !std::isnan(value);
+  // Without a best so far anything beats it but the worst value of all; NaN never does.
+  const double worst = smaller_is_better ? kInfinity : -kInfinity;
+  const double bound = state.has_best ? state.best * margin : worst;
+  const bool better = smaller_is_better ? value < bound : value > bound;
   if (better) {
     state.best = value;
     state.has_best = true;

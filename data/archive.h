@@ -14,10 +14,12 @@ struct ArchiveLimits {
   int64_t num_members = 10000;
 };
 
-// Reads the members of a tar archive, gzipped or not, whose file names (without folders) are among `names`, into memory; the result
-// holds those found. Throws Error(kBadData) for absolute paths, "..", links, devices, sparse members, two members of one name, sizes
-// beyond the limits and damaged archives; Error(kInputOutput) when the file cannot be read.
-std::map<std::string, std::string> read_archive_members(const std::string& path, const std::vector<std::string>& names,
+// Reads the members of a tar archive, gzipped or not, whose file names (without folders) are among
+// `names`, into memory; the result holds those found. Throws Error(kBadData) for absolute paths,
+// "..", links, devices, sparse members, two members of one name, sizes beyond the limits and
+// damaged archives; Error(kInputOutput) when the file cannot be read.
+std::map<std::string, std::string> read_archive_members(const std::string& path,
+                                                        const std::vector<std::string>& names,
                                                         const ArchiveLimits& limits = {});
 
 }  // namespace lockstep

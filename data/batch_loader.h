@@ -46,7 +46,8 @@ struct LoaderOptions {
   int64_t epoch = 0;
 };
 
-// Prepares the batches that `next_request(i)` names for i = 0 … num_batches-1 in order, at most prefetch_batches ahead, in one background thread.
+// Prepares the batches that `request(i)` names for i = 0 … num_batches-1 in order, at most prefetch_batches (>= 1) ahead, in one
+// background thread, which also calls `request`. `source` and `labels` must outlive the loader.
 // On CUDA devices images travel as uint8 through pinned memory and are normalised on the device.
 class BatchLoader {
  public:

@@ -40,7 +40,9 @@ struct Transfer {
 
 int on_progress(void* data, curl_off_t total, curl_off_t now, curl_off_t, curl_off_t) {
   const auto& transfer = *static_cast<const Transfer*>(data);
-  if (*transfer.progress) (*transfer.progress)(transfer.resumed_bytes + now, total > 0 ? transfer.resumed_bytes + total : 0);
+  if (*transfer.progress)
+    (*transfer.progress)(transfer.resumed_bytes + now,
+                         total > 0 ? transfer.resumed_bytes + total : 0);
   return 0;
 }
 
@@ -53,11 +55,14 @@ struct Result {
 };
 
 void set_options(CURL* curl, const std::string& url, Transfer& transfer) {
-  // Only what the address itself asks for: a redirection may not lead from HTTPS to a weaker protocol or to a local file.
+  // Only what the address itself asks for: a redirection may not lead from HTTPS to a weaker
+  // protocol or to a local file.
   const size_t scheme_end = url.find("://");
   const std::string scheme = scheme_end == std::string::npos ? "" : url.substr(0, scheme_end);
   if (scheme != "https" && scheme != "http" && scheme != "file") {
-    throw_error(ExitCode::kUsage, "\"{}\" is no address for a download; give one with https://, http:// or file://", url);
+    throw_error(ExitCode::kUsage,
+                "\"{}\" is no address for a download; give one with https://, http:// or file://",
+                url);
   }
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, scheme.c_str());
   curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, scheme == "http" ? "http,https" : "https");
@@ -74,12 +79,16 @@ void set_options(CURL* curl, const std::string& url, Transfer& transfer) {
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
-  curl_easy_setopt(curl, CURLOPT_RESUME_FROM_LARGE, static_cast<curl_off_t>(transfer.resumed_bytes));
+  curl_easy_setopt(
+      curl, CURLOPT_RESUME_FROM_LARGE, static_cast<curl_off_t>(transfer.resumed_bytes));
 }
 
 // Appends what is missing to `part`.
-Result fetch(const std::string& url, const std::string& part, const std::function<void(int64_t, int64_t)>& progress) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(part.c_str(), "ab"), &std::fclose);
+Result fetch(const std::string& url,
+             const std::string& part,
+             const std::function<void(int64_t, int64_t)>& progress) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(part.c_str(), "ab"),
+                                                             &std::fclose);
   if (!file) throw_error(ExitCode::kInputOutput, "cannot write {}: {}", part, std::strerror(errno));
   Transfer transfer{file.get(), static_cast<int64_t>(fs::file_size(part)), &progress};
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), &curl_easy_cleanup);
@@ -91,17 +100,24 @@ Result fetch(const std::string& url, const std::string& part, const std::functio
   CURLcode code = curl_easy_perform(curl.get());
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
-  if (code == CURLE_OK && (std::fflush(file.get()) != 0 || fsync(fileno(file.get())) != 0)) code = CURLE_WRITE_ERROR;
-  if (code == CURLE_WRITE_ERROR) throw_error(ExitCode::kInputOutput, "cannot write {}: {}", part, std::strerror(errno));
+  if (code == CURLE_OK && (std::fflush(file.get()) != 0 || fsync(fileno(file.get())) != 0))
+    code = CURLE_WRITE_ERROR;
+  if (code == CURLE_WRITE_ERROR)
+    throw_error(ExitCode::kInputOutput, "cannot write {}: {}", part, std::strerror(errno));
   if (code == CURLE_OK) return {Outcome::kDone, false, ""};
-  const bool cannot_resume =
-      transfer.resumed_bytes > 0 &&
-      (code == CURLE_RANGE_ERROR || code == CURLE_BAD_DOWNLOAD_RESUME || status == kRangeNotSatisfiable);
-  const bool broken_off = code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR || code == CURLE_OPERATION_TIMEDOUT;
-  return {cannot_resume ? Outcome::kCannotResume : Outcome::kFailed, broken_off, details[0] ? details : curl_easy_strerror(code)};
+  const bool cannot_resume = transfer.resumed_bytes > 0 &&
+                             (code == CURLE_RANGE_ERROR || code == CURLE_BAD_DOWNLOAD_RESUME ||
+                              status == kRangeNotSatisfiable);
+  const bool broken_off =
+      code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR || code == CURLE_OPERATION_TIMEDOUT;
+  return {cannot_resume ? Outcome::kCannotResume : Outcome::kFailed,
+          broken_off,
+          details[0] ? details : curl_easy_strerror(code)};
 }
 
-void fetch_whole(const std::string& url, const std::string& part, const std::string& sha256,
+void fetch_whole(const std::string& url,
+                 const std::string& part,
+                 const std::string& sha256,
                  const std::function<void(int64_t, int64_t)>& progress) {
   Result result;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -116,9 +132,11 @@ void fetch_whole(const std::string& url, const std::string& part, const std::str
     }
   }
   throw_error(ExitCode::kInputOutput,
-              "cannot download {}: {}. What has arrived is kept; check the network or the proxy settings (https_proxy) and run the "
+              "cannot download {}: {}. What has arrived is kept; check the network or the proxy "
+              "settings (https_proxy) and run the "
               "command again.",
-              url, result.reason);
+              url,
+              result.reason);
 }
 
 }  // namespace
@@ -127,10 +145,13 @@ DownloadSource known_download(const std::string& name) {
   for (const DownloadSource& source : kKnownDownloads) {
     if (source.name == name) return source;
   }
-  throw_error(ExitCode::kUsage, "there is no download named \"{}\"; known are cifar10 and cifar100", name);
+  throw_error(
+      ExitCode::kUsage, "there is no download named \"{}\"; known are cifar10 and cifar100", name);
 }
 
-void download_file(const DownloadSource& source, const std::string& path, const std::function<void(int64_t, int64_t)>& progress) {
+void download_file(const DownloadSource& source,
+                   const std::string& path,
+                   const std::function<void(int64_t, int64_t)>& progress) {
   // Once per process, before any thread of this program uses libcurl; later calls only count.
   LOCKSTEP_CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "libcurl does not start");
   const std::string part = path + ".part";
@@ -139,12 +160,16 @@ void download_file(const DownloadSource& source, const std::string& path, const 
   if (digest != source.sha256) {
     fs::remove(part);
     throw_error(ExitCode::kBadData,
-                "{} has the SHA-256 digest {} instead of {}: it was damaged on the way or is another file. It was removed; run the "
+                "{} has the SHA-256 digest {} instead of {}: it was damaged on the way or is "
+                "another file. It was removed; run the "
                 "command again, and if that repeats, do not trust the source.",
-                source.url, digest, source.sha256);
+                source.url,
+                digest,
+                source.sha256);
   }
   if (std::rename(part.c_str(), path.c_str()) != 0) {
-    throw_error(ExitCode::kInputOutput, "cannot put the download at {}: {}", path, std::strerror(errno));
+    throw_error(
+        ExitCode::kInputOutput, "cannot put the download at {}: {}", path, std::strerror(errno));
   }
   const std::string folder = fs::path(path).parent_path().string();
   fsync_folder(folder.empty() ? "." : folder);

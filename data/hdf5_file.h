@@ -1,5 +1,6 @@
-// HDF5 files behind a narrow door: what the image set's schema needs, checked before anything is allocated or read.
-// hdf5_file.cpp is the only source that sees <hdf5.h>; identifiers are its hid_t, a 64-bit integer.
+// HDF5 files behind a narrow door: what the image set's schema needs, checked before anything is
+// allocated or read. hdf5_file.cpp is the only source that sees <hdf5.h>; identifiers are its
+// hid_t, a 64-bit integer.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ enum class Hdf5Type { kUint8, kInt32, kUint64 };
 class Hdf5Dataset {
  public:
   const std::vector<uint64_t>& shape() const { return shape_; }
-  // Rows [first, first + count) of the first dimension into `out`. Throws Error(kBadData), as for a failed checksum.
+  // Rows [first, first + count) of the first dimension into `out`. Throws Error(kBadData), as for a
+  // failed checksum.
   void read_rows(uint64_t first, uint64_t count, void* out) const;
 
  private:
@@ -48,8 +50,9 @@ class Hdf5Dataset {
   Hdf5Id id_;
 };
 
-// A file opened for reading with distrust. Everything throws Error(kBadData) naming file and object for what is not as asked for;
-// the constructor throws Error(kInputOutput) for a file that is missing, unreadable or locked.
+// A file opened for reading with distrust. Everything throws Error(kBadData) naming file and object
+// for what is not as asked for; the constructor throws Error(kInputOutput) for a file that is
+// missing, unreadable or locked.
 class Hdf5Reader {
  public:
   explicit Hdf5Reader(const std::string& path);
@@ -61,9 +64,13 @@ class Hdf5Reader {
   std::vector<float> read_floats(const std::string& attribute, uint64_t max_count) const;
   std::vector<std::string> read_strings(const std::string& attribute, uint64_t max_count) const;
   std::string read_string(const std::string& attribute) const;
-  // Accepts only: a hard link, exactly this little-endian type and rank, chunks of at most max_chunk_rows whole rows of at most
-  // max_row_bytes, fletcher32 as the only filter, no external or virtual storage, and every chunk in the file at its full size.
-  Hdf5Dataset open_dataset(const std::string& name, Hdf5Type type, int rank, uint64_t max_chunk_rows,
+  // Accepts only: a hard link, exactly this little-endian type and rank, chunks of at most
+  // max_chunk_rows whole rows of at most max_row_bytes, fletcher32 as the only filter, no external
+  // or virtual storage, and every chunk in the file at its full size.
+  Hdf5Dataset open_dataset(const std::string& name,
+                           Hdf5Type type,
+                           int rank,
+                           uint64_t max_chunk_rows,
                            uint64_t max_row_bytes) const;
 
  private:
@@ -71,7 +78,9 @@ class Hdf5Reader {
   [[noreturn]] void refuse(const std::string& object, const std::string& what) const;
   void require_hard_link(const std::string& name) const;
   Attribute open_attribute(const std::string& name, uint64_t max_count) const;
-  void check_chunks(const Hdf5Dataset& dataset, int64_t creation_properties, uint64_t max_chunk_rows,
+  void check_chunks(const Hdf5Dataset& dataset,
+                    int64_t creation_properties,
+                    uint64_t max_chunk_rows,
                     uint64_t row_bytes) const;
 
   std::string path_;
@@ -79,8 +88,8 @@ class Hdf5Reader {
   Hdf5Id file_;
 };
 
-// A new file. Reserves disk space before the library writes, since the library can crash on a full disk.
-// Everything throws Error(kInputOutput) for what the file system refuses.
+// A new file. Reserves disk space before the library writes, since the library can crash on a full
+// disk. Everything throws Error(kInputOutput) for what the file system refuses.
 class Hdf5Writer {
  public:
   explicit Hdf5Writer(const std::string& path);
@@ -88,8 +97,12 @@ class Hdf5Writer {
   Hdf5Writer(const Hdf5Writer&) = delete;
 
   void create_group(const std::string& name);
-  // Shape [0, row_shape...], growing along the first dimension, in chunks of chunk_rows rows with fletcher32.
-  void create_dataset(const std::string& name, Hdf5Type type, const std::vector<uint64_t>& row_shape, uint64_t chunk_rows);
+  // Shape [0, row_shape...], growing along the first dimension, in chunks of chunk_rows rows with
+  // fletcher32.
+  void create_dataset(const std::string& name,
+                      Hdf5Type type,
+                      const std::vector<uint64_t>& row_shape,
+                      uint64_t chunk_rows);
   void append_rows(const std::string& name, uint64_t count, const void* rows);
   // Attributes of the root.
   void write_integer(const std::string& attribute, int64_t value);
@@ -105,7 +118,8 @@ class Hdf5Writer {
     Hdf5Type type{};
     std::vector<uint64_t> shape;
   };
-  // Throws unless `ok`; from then on the file's identifiers are leaked, for closing them would make the library write again.
+  // Throws unless `ok`; from then on the file's identifiers are leaked, for closing them would make
+  // the library write again.
   void require(bool ok, const std::string& what);
   void reserve(uint64_t bytes);
   void write_attribute(const std::string& name, int64_t type, int64_t space, const void* data);

@@ -22,7 +22,8 @@ uint64_t block_digest(std::span<const int32_t> labels, std::span<const uint8_t> 
   return XXH3_64bits_digest(state.get());
 }
 
-std::string image_set_digest(const ImageSetInfo& info, const std::array<std::vector<uint64_t>, 2>& block_digests) {
+std::string image_set_digest(const ImageSetInfo& info,
+                             const std::array<std::vector<uint64_t>, 2>& block_digests) {
   std::string head = fmt::format("image set 1: {} + {} of {} x {} x {}; {} classes",
                                  info.num_images[0],
                                  info.num_images[1],
@@ -30,7 +31,8 @@ std::string image_set_digest(const ImageSetInfo& info, const std::array<std::vec
                                  info.height,
                                  info.width,
                                  info.class_names.size());
-  for (const std::string& name : info.class_names) head += fmt::format("; {}:{}", name.size(), name);
+  for (const std::string& name : info.class_names)
+    head += fmt::format("; {}:{}", name.size(), name);
   const HashState state = make_state();
   XXH3_128bits_reset(state.get());
   XXH3_128bits_update(state.get(), head.data(), head.size());

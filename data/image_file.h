@@ -4,7 +4,7 @@
 // /train/labels, /test/labels  i32 [N]
 // /train/block_digests, /test/block_digests  u64 [ceil(N / 1024)]  xxh3-64 of each block of 1,024 images and its labels
 // attributes of the root: format_version, layout ("NCHW"), class_names, mean [C], std [C] (of the training images, in [0, 1]),
-// source, digest (xxh3-128, hex, of all block digests, shapes and class names)
+// source, digest (xxh3-128, hex, of shapes, class names, mean, std and block digests)
 #pragma once
 
 #include <array>
@@ -50,7 +50,7 @@ class ImageFile {
   void read_images(Split split, int64_t first, int64_t count, std::span<uint8_t> out) const;
   // All labels, checked against the number of classes.
   std::vector<int32_t> read_labels(Split split) const;
-  // Reads one block (the last may be short) and checks its digest.
+  // Reads one block (the last may be short) and checks its digest. `labels`: all of the split, as read_labels gave them.
   void read_block(Split split, int64_t block, std::span<const int32_t> labels, std::span<uint8_t> out) const;
 
  private:

@@ -28,14 +28,24 @@ constexpr int64_t kMaxChannels = 64;
 
 void check_description(const ImageSetDescription& d) {
   LOCKSTEP_CHECK(d.channels > 0 && d.channels <= kMaxChannels && d.height > 0 && d.width > 0 &&
-                     d.height <= kMaxImageBytes && d.width <= kMaxImageBytes / d.height / d.channels,
-                 "images of {} x {} x {}", d.channels, d.height, d.width);
+                     d.height <= kMaxImageBytes &&
+                     d.width <= kMaxImageBytes / d.height / d.channels,
+                 "images of {} x {} x {}",
+                 d.channels,
+                 d.height,
+                 d.width);
   if (d.class_names.empty() || d.class_names.size() > kMaxClasses) {
-    throw_error(ExitCode::kBadData, "{} class names given; 1 to {} are possible", d.class_names.size(), kMaxClasses);
+    throw_error(ExitCode::kBadData,
+                "{} class names given; 1 to {} are possible",
+                d.class_names.size(),
+                kMaxClasses);
   }
   for (const std::string& name : d.class_names) {
     if (name.empty() || name.size() > kMaxNameBytes || name.find('\0') != std::string::npos) {
-      throw_error(ExitCode::kBadData, "the class name \"{}\" is not of 1 to {} characters", name, kMaxNameBytes);
+      throw_error(ExitCode::kBadData,
+                  "the class name \"{}\" is not of 1 to {} characters",
+                  name,
+                  kMaxNameBytes);
     }
   }
 }
@@ -68,11 +78,18 @@ void ImageFileWriter::Handle::create(Split split, int64_t chunk_images) {
   const std::vector<uint64_t> shape{static_cast<uint64_t>(info.channels),
                                     static_cast<uint64_t>(info.height),
                                     static_cast<uint64_t>(info.width)};
-  const auto rows = [](int64_t count, int64_t limit) { return static_cast<uint64_t>(std::clamp<int64_t>(count, 1, limit)); };
+  const auto rows = [](int64_t count, int64_t limit) {
+    return static_cast<uint64_t>(std::clamp<int64_t>(count, 1, limit));
+  };
   file->create_group(group);
-  file->create_dataset(group + "/images", Hdf5Type::kUint8, shape, rows(chunk_images, kImagesPerChunk));
-  file->create_dataset(group + "/labels", Hdf5Type::kInt32, {}, rows(chunk_images, kNumbersPerChunk));
-  file->create_dataset(group + "/block_digests", Hdf5Type::kUint64, {}, rows(chunk_images / kImagesPerBlock, kNumbersPerChunk));
+  file->create_dataset(
+      group + "/images", Hdf5Type::kUint8, shape, rows(chunk_images, kImagesPerChunk));
+  file->create_dataset(
+      group + "/labels", Hdf5Type::kInt32, {}, rows(chunk_images, kNumbersPerChunk));
+  file->create_dataset(group + "/block_digests",
+                       Hdf5Type::kUint64,
+                       {},
+                       rows(chunk_images / kImagesPerBlock, kNumbersPerChunk));
 }
 
 void ImageFileWriter::Handle::flush_block(Split split) {
@@ -148,11 +165,16 @@ ImageFileWriter::~ImageFileWriter() {
   unlink(handle_->temporary.c_str());
 }
 
-void ImageFileWriter::append(Split split, std::span<const uint8_t> images, std::span<const int32_t> labels) {
+void ImageFileWriter::append(Split split,
+                             std::span<const uint8_t> images,
+                             std::span<const int32_t> labels) {
   Handle& handle = *handle_;
   Handle::Pending& block = handle.pending[static_cast<size_t>(split)];
   const auto image_bytes = static_cast<size_t>(handle.info.image_bytes());
-  LOCKSTEP_CHECK(images.size() == labels.size() * image_bytes, "{} bytes for {} images", images.size(), labels.size());
+  LOCKSTEP_CHECK(images.size() == labels.size() * image_bytes,
+                 "{} bytes for {} images",
+                 images.size(),
+                 labels.size());
   for (size_t i = 0; i < labels.size();) {
     const size_t room = static_cast<size_t>(kImagesPerBlock) - block.labels.size();
     const size_t count = std::min(room, labels.size() - i);
@@ -160,11 +182,17 @@ void ImageFileWriter::append(Split split, std::span<const uint8_t> images, std::
       if (label < 0 || label >= handle.info.num_classes()) {
         throw_error(ExitCode::kBadData,
                     "{}: a {} image has label {}, but there are {} classes (0 to {})",
-                    handle.info.path, to_string(split), label, handle.info.num_classes(), handle.info.num_classes() - 1);
+                    handle.info.path,
+                    to_string(split),
+                    label,
+                    handle.info.num_classes(),
+                    handle.info.num_classes() - 1);
       }
     }
     block.labels.insert(block.labels.end(), labels.begin() + i, labels.begin() + i + count);
-    block.images.insert(block.images.end(), images.begin() + i * image_bytes, images.begin() + (i + count) * image_bytes);
+    block.images.insert(block.images.end(),
+                        images.begin() + i * image_bytes,
+                        images.begin() + (i + count) * image_bytes);
     if (count == room) handle.flush_block(split);
     i += count;
   }
@@ -178,13 +206,17 @@ void ImageFileWriter::finish() {
     if (!block.labels.empty() || !block.created) handle.flush_block(split);
   }
   if (handle.info.num_images[0] == 0) {
-    throw_error(ExitCode::kBadData, "{}: an image set needs at least one training image", handle.info.path);
+    throw_error(
+        ExitCode::kBadData, "{}: an image set needs at least one training image", handle.info.path);
   }
   handle.write_attributes();
   handle.file->close();
   handle.file.reset();
   if (std::rename(handle.temporary.c_str(), handle.info.path.c_str()) != 0) {
-    throw_error(ExitCode::kInputOutput, "cannot put the image set at {}: {}", handle.info.path, std::strerror(errno));
+    throw_error(ExitCode::kInputOutput,
+                "cannot put the image set at {}: {}",
+                handle.info.path,
+                std::strerror(errno));
   }
   handle.temporary.clear();
   const std::string folder = std::filesystem::path(handle.info.path).parent_path().string();

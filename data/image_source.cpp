@@ -20,10 +20,12 @@ int64_t split_offset(const ImageSetInfo& info, Split split) {
 }
 
 void check_index(const ImageSetInfo& info, Split split, int64_t index) {
-  LOCKSTEP_CHECK(index >= 0 && index < info.count(split), "image {} of {}", index, info.count(split));
+  LOCKSTEP_CHECK(
+      index >= 0 && index < info.count(split), "image {} of {}", index, info.count(split));
 }
 
-// Calls use(split, block, labels of the split) for this part's share of blocks, both splits counted through.
+// Calls use(split, block, labels of the split) for this part's share of blocks, both splits counted
+// through.
 template <typename Use>
 void for_each_own_block(const ImageFile& file, int64_t part, int64_t num_parts, const Use& use) {
   LOCKSTEP_CHECK(num_parts > 0 && part >= 0 && part < num_parts, "part {} of {}", part, num_parts);
@@ -37,14 +39,18 @@ void for_each_own_block(const ImageFile& file, int64_t part, int64_t num_parts, 
 }
 
 int64_t block_bytes(const ImageSetInfo& info, Split split, int64_t block) {
-  return std::min(kImagesPerBlock, info.count(split) - block * kImagesPerBlock) * info.image_bytes();
+  return std::min(kImagesPerBlock, info.count(split) - block * kImagesPerBlock) *
+         info.image_bytes();
 }
 
 class ResidentSource final : public ImageSource {
  public:
-  ResidentSource(const ImageSetInfo& info, std::span<const uint8_t> memory) : info_(info), memory_(memory) {
+  ResidentSource(const ImageSetInfo& info, std::span<const uint8_t> memory)
+      : info_(info), memory_(memory) {
     LOCKSTEP_CHECK(static_cast<int64_t>(memory.size()) >= resident_bytes(info),
-                   "{} bytes for an image set of {}", memory.size(), resident_bytes(info));
+                   "{} bytes for an image set of {}",
+                   memory.size(),
+                   resident_bytes(info));
   }
 
   void gather(Split split, std::span<const int64_t> indices, uint8_t* out) override {
@@ -64,14 +70,16 @@ class ResidentSource final : public ImageSource {
 
 class StreamingSource final : public ImageSource {
  public:
-  StreamingSource(const std::string& path, int64_t cache_bytes) : file_(path), cache_bytes_(cache_bytes) {}
+  StreamingSource(const std::string& path, int64_t cache_bytes)
+      : file_(path), cache_bytes_(cache_bytes) {}
 
   void gather(Split split, std::span<const int64_t> indices, uint8_t* out) override {
     const std::lock_guard lock(mutex_);
     const ImageSetInfo& info = file_.info();
     std::vector<size_t> order(indices.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return indices[a] < indices[b]; });
+    std::sort(
+        order.begin(), order.end(), [&](size_t a, size_t b) { return indices[a] < indices[b]; });
     const auto bytes = static_cast<size_t>(info.image_bytes());
     const Chunk* chunk = nullptr;
     int64_t current = -1;
@@ -104,7 +112,8 @@ class StreamingSource final : public ImageSource {
     const int64_t first = number * kImagesPerRead;
     const int64_t count = std::min(kImagesPerRead, file_.info().count(split) - first);
     Chunk chunk{key, std::vector<uint8_t>(static_cast<size_t>(count * file_.info().image_bytes()))};
-    while (!chunks_.empty() && held_bytes_ + static_cast<int64_t>(chunk.images.size()) > cache_bytes_) {
+    while (!chunks_.empty() &&
+           held_bytes_ + static_cast<int64_t>(chunk.images.size()) > cache_bytes_) {
       held_bytes_ -= static_cast<int64_t>(chunks_.back().images.size());
       places_.erase(chunks_.back().key);
       chunks_.pop_back();
@@ -130,18 +139,29 @@ int64_t resident_bytes(const ImageSetInfo& info) {
   return (info.count(Split::kTrain) + info.count(Split::kTest)) * info.image_bytes();
 }
 
-void fill_resident(const ImageFile& file, std::span<uint8_t> memory, int64_t part, int64_t num_parts) {
+void fill_resident(const ImageFile& file,
+                   std::span<uint8_t> memory,
+                   int64_t part,
+                   int64_t num_parts) {
   const ImageSetInfo& info = file.info();
   LOCKSTEP_CHECK(static_cast<int64_t>(memory.size()) >= resident_bytes(info),
-                 "{} bytes for an image set of {}", memory.size(), resident_bytes(info));
-  for_each_own_block(file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
-    const int64_t offset = split_offset(info, split) + block * kImagesPerBlock * info.image_bytes();
-    file.read_block(split, block, labels,
-                    memory.subspan(static_cast<size_t>(offset), static_cast<size_t>(block_bytes(info, split, block))));
-  });
+                 "{} bytes for an image set of {}",
+                 memory.size(),
+                 resident_bytes(info));
+  for_each_own_block(
+      file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
+        const int64_t offset =
+            split_offset(info, split) + block * kImagesPerBlock * info.image_bytes();
+        file.read_block(split,
+                        block,
+                        labels,
+                        memory.subspan(static_cast<size_t>(offset),
+                                       static_cast<size_t>(block_bytes(info, split, block))));
+      });
 }
 
-std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info, std::span<const uint8_t> memory) {
+std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
+                                                  std::span<const uint8_t> memory) {
   return std::make_unique<ResidentSource>(info, memory);
 }
 
@@ -151,10 +171,11 @@ std::unique_ptr<ImageSource> make_streaming_source(const std::string& path, int6
 
 void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts) {
   std::vector<uint8_t> buffer;
-  for_each_own_block(file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
-    buffer.resize(static_cast<size_t>(block_bytes(file.info(), split, block)));
-    file.read_block(split, block, labels, buffer);
-  });
+  for_each_own_block(
+      file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
+        buffer.resize(static_cast<size_t>(block_bytes(file.info(), split, block)));
+        file.read_block(split, block, labels, buffer);
+      });
 }
 
 }  // namespace lockstep

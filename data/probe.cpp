@@ -35,8 +35,10 @@ rlim_t mapped_bytes() {
 }
 
 void limit_child() {
-  // A crash in here is an answer: no handler of the program's, no core file, no text of the C library's.
-  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM}) std::signal(signal, SIG_DFL);
+  // A crash in here is an answer: no handler of the program's, no core file, no text of the C
+  // library's.
+  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM})
+    std::signal(signal, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -72,7 +74,11 @@ void report(int pipe, ExitCode code, const char* message) {
   } catch (const Error& error) {
     report(pipe, error.code(), error.what());
   } catch (const std::bad_alloc&) {
-    report(pipe, ExitCode::kBadData, (path + ": opening it takes far more memory than an image set should. Import or download it again.").c_str());
+    report(pipe,
+           ExitCode::kBadData,
+           (path + ": opening it takes far more memory than an image set should. Import or "
+                   "download it again.")
+               .c_str());
   } catch (const std::exception& error) {
     report(pipe, ExitCode::kInternal, error.what());
   }
@@ -81,10 +87,13 @@ void report(int pipe, ExitCode code, const char* message) {
 
 // Everything that the child writes until it ends or the deadline passes.
 std::string read_report(int pipe) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kTimeLimitSeconds + 5);
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::seconds(kTimeLimitSeconds + 5);
   std::string bytes;
   while (bytes.size() <= kMaxMessageBytes) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                          deadline - std::chrono::steady_clock::now())
+                          .count();
     if (left <= 0) break;
     pollfd wait{pipe, POLLIN, 0};
     const int ready = poll(&wait, 1, static_cast<int>(left));
@@ -103,13 +112,15 @@ std::string read_report(int pipe) {
 
 void probe_image_file(const std::string& path) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw_error(ExitCode::kInternal, "no pipe for the check of {}: {}", path, std::strerror(errno));
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    throw_error(ExitCode::kInternal, "no pipe for the check of {}: {}", path, std::strerror(errno));
   const pid_t child = fork();
   if (child < 0) {
     const int reason = errno;
     close(ends[0]);
     close(ends[1]);
-    throw_error(ExitCode::kInternal, "no process for the check of {}: {}", path, std::strerror(reason));
+    throw_error(
+        ExitCode::kInternal, "no process for the check of {}: {}", path, std::strerror(reason));
   }
   if (child == 0) run_child(path, ends[1]);
   close(ends[1]);
@@ -122,11 +133,15 @@ void probe_image_file(const std::string& path) {
   }
   if (bytes.empty()) {
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    const std::string how = signal == SIGALRM || signal == SIGKILL
-                                ? fmt::format("did not end within {} seconds", kTimeLimitSeconds)
-                                : fmt::format("crashed ({})", signal ? strsignal(signal) : "without a signal");
+    const std::string how =
+        signal == SIGALRM || signal == SIGKILL
+            ? fmt::format("did not end within {} seconds", kTimeLimitSeconds)
+            : fmt::format("crashed ({})", signal ? strsignal(signal) : "without a signal");
     throw_error(ExitCode::kBadData,
-                "{}: a trial opening of the file {}. It is damaged or made to do harm: import or download it again.", path, how);
+                "{}: a trial opening of the file {}. It is damaged or made to do harm: import or "
+                "download it again.",
+                path,
+                how);
   }
   const auto code = static_cast<ExitCode>(static_cast<uint8_t>(bytes[0]));
   if (code != ExitCode::kOk) throw Error(code, bytes.substr(1));

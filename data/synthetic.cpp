@@ -30,8 +30,16 @@ enum class Shape : int32_t {
   kTriangle,
   kCross,
 };
-const std::vector<std::string> kClassNames{"horizontal stripes", "vertical stripes", "diagonal stripes", "checkerboard", "dots",
-                                           "disk", "ring", "square outline", "triangle", "cross"};
+const std::vector<std::string> kClassNames{"horizontal stripes",
+                                           "vertical stripes",
+                                           "diagonal stripes",
+                                           "checkerboard",
+                                           "dots",
+                                           "disk",
+                                           "ring",
+                                           "square outline",
+                                           "triangle",
+                                           "cross"};
 
 // One image's own sequence of numbers: a function of (seed, split, index).
 class Draws {
@@ -44,7 +52,8 @@ class Draws {
  private:
   uint32_t next() {
     if (position_ == 4) {
-      values_ = philox_(counter_++, static_cast<uint32_t>(index_), static_cast<uint32_t>(index_ >> 32), split_);
+      values_ = philox_(
+          counter_++, static_cast<uint32_t>(index_), static_cast<uint32_t>(index_ >> 32), split_);
       position_ = 0;
     }
     return values_[position_++];
@@ -85,29 +94,41 @@ struct Figure {
 };
 
 // Distance from the nearest multiple of `period`.
-double from_lattice(double position, double period) { return std::abs(position - period * std::round(position / period)); }
+double from_lattice(double position, double period) {
+  return std::abs(position - period * std::round(position / period));
+}
 
 double Figure::distance(double x, double y) const {
-  const double lattice_x = from_lattice(x + phase_x, period), lattice_y = from_lattice(y + phase_y, period);
+  const double lattice_x = from_lattice(x + phase_x, period),
+               lattice_y = from_lattice(y + phase_y, period);
   const double dx = x - centre_x, dy = y - centre_y;
   const double u = std::abs(cosine * dx + sine * dy), v = cosine * dy - sine * dx;
   const double from_centre = std::hypot(dx, dy);
   switch (shape) {
-    case Shape::kHorizontalStripes: return lattice_y - period / 4;
-    case Shape::kVerticalStripes: return lattice_x - period / 4;
+    case Shape::kHorizontalStripes:
+      return lattice_y - period / 4;
+    case Shape::kVerticalStripes:
+      return lattice_x - period / 4;
     case Shape::kDiagonalStripes:
-      return from_lattice((x + (mirrored ? -y : y)) * std::numbers::sqrt2 / 2 + phase_x, period) - period / 4;
+      return from_lattice((x + (mirrored ? -y : y)) * std::numbers::sqrt2 / 2 + phase_x, period) -
+             period / 4;
     case Shape::kCheckerboard: {
       const double from_x_edge = lattice_x - period / 4, from_y_edge = lattice_y - period / 4;
       const double nearest_edge = std::min(std::abs(from_x_edge), std::abs(from_y_edge));
       return (from_x_edge < 0) == (from_y_edge < 0) ? -nearest_edge : nearest_edge;
     }
-    case Shape::kDots: return std::hypot(lattice_x, lattice_y) - period / 4;
-    case Shape::kDisk: return from_centre - radius;
-    case Shape::kRing: return std::abs(from_centre - radius) - thickness;
-    case Shape::kSquareOutline: return std::abs(std::max(u, std::abs(v)) - 0.85 * radius) - thickness;
-    case Shape::kTriangle: return std::max(std::numbers::sqrt3 / 2 * u + v / 2, -v) - radius / 2;
-    case Shape::kCross: return std::max(std::min(u, std::abs(v)) - thickness, std::max(u, std::abs(v)) - radius);
+    case Shape::kDots:
+      return std::hypot(lattice_x, lattice_y) - period / 4;
+    case Shape::kDisk:
+      return from_centre - radius;
+    case Shape::kRing:
+      return std::abs(from_centre - radius) - thickness;
+    case Shape::kSquareOutline:
+      return std::abs(std::max(u, std::abs(v)) - 0.85 * radius) - thickness;
+    case Shape::kTriangle:
+      return std::max(std::numbers::sqrt3 / 2 * u + v / 2, -v) - radius / 2;
+    case Shape::kCross:
+      return std::max(std::min(u, std::abs(v)) - thickness, std::max(u, std::abs(v)) - radius);
   }
   LOCKSTEP_CHECK(false, "unknown shape {}", static_cast<int>(shape));
 }
@@ -134,8 +155,10 @@ void draw_image(Shape shape, Draws& draws, uint8_t* out) {
     for (int x = 0; x < kSide; ++x) {
       const double inside = std::clamp(0.5 - figure.distance(x, y), 0.0, 1.0);
       for (int c = 0; c < 3; ++c) {
-        const double value = colours[0][c] + inside * (colours[1][c] - colours[0][c]) + draws.uniform(-kNoise, kNoise);
-        out[(c * kSide + y) * kSide + x] = static_cast<uint8_t>(std::clamp(std::lround(value), 0L, 255L));
+        const double value = colours[0][c] + inside * (colours[1][c] - colours[0][c]) +
+                             draws.uniform(-kNoise, kNoise);
+        out[(c * kSide + y) * kSide + x] =
+            static_cast<uint8_t>(std::clamp(std::lround(value), 0L, 255L));
       }
     }
   }
@@ -148,8 +171,11 @@ void append_split(ImageFileWriter& writer, Split split, int64_t count, uint64_t 
     const int64_t n = std::min(kImagesPerBlock, count - first);
     for (int64_t i = 0; i < n; ++i) {
       Draws draws(seed, split, first + i);
-      labels[static_cast<size_t>(i)] = static_cast<int32_t>((first + i) % static_cast<int64_t>(kClassNames.size()));
-      draw_image(static_cast<Shape>(labels[static_cast<size_t>(i)]), draws, images.data() + i * kImageBytes);
+      labels[static_cast<size_t>(i)] =
+          static_cast<int32_t>((first + i) % static_cast<int64_t>(kClassNames.size()));
+      draw_image(static_cast<Shape>(labels[static_cast<size_t>(i)]),
+                 draws,
+                 images.data() + i * kImageBytes);
     }
     writer.append(split,
                   std::span(images).first(static_cast<size_t>(n * kImageBytes)),
@@ -159,10 +185,17 @@ void append_split(ImageFileWriter& writer, Split split, int64_t count, uint64_t 
 
 }  // namespace
 
-void write_synthetic_set(const std::string& output, const SyntheticOptions& options, bool overwrite) {
-  if (options.train_images < 1 || options.test_images < 0 || options.train_images > kMaxImages || options.test_images > kMaxImages) {
-    throw_error(ExitCode::kUsage, "{} training and {} test images asked for; 1 to {} and 0 to {} are possible",
-                options.train_images, options.test_images, kMaxImages, kMaxImages);
+void write_synthetic_set(const std::string& output,
+                         const SyntheticOptions& options,
+                         bool overwrite) {
+  if (options.train_images < 1 || options.test_images < 0 || options.train_images > kMaxImages ||
+      options.test_images > kMaxImages) {
+    throw_error(ExitCode::kUsage,
+                "{} training and {} test images asked for; 1 to {} and 0 to {} are possible",
+                options.train_images,
+                options.test_images,
+                kMaxImages,
+                kMaxImages);
   }
   if (!overwrite && std::filesystem::exists(output)) {
     throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);

@@ -10,9 +10,9 @@ namespace lockstep {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-using testing::error_of;
 using testing::TemporaryFolder;
 
 struct Member {
@@ -43,7 +43,9 @@ void write_archive(const std::string& path, const std::vector<Member>& members) 
 
 class ArchiveTest : public ::testing::Test {
  protected:
-  void expect_refused(const std::string& words, const Member& member, const ArchiveLimits& limits = {}) {
+  void expect_refused(const std::string& words,
+                      const Member& member,
+                      const ArchiveLimits& limits = {}) {
     write_archive(path_, {{"set/good", "bytes"}, member});
     const Error error = error_of([&] { read_archive_members(path_, {"good", "bad"}, limits); });
     EXPECT_EQ(error.code(), ExitCode::kBadData);
@@ -57,7 +59,8 @@ class ArchiveTest : public ::testing::Test {
 TEST_F(ArchiveTest, GivesTheMembersAskedForWhereverTheyLie) {
   const std::string large(1'000'000, 'x');
   write_archive(path_, {{"set/one", large}, {"other", "ignored"}, {"set/deeper/two", "2"}});
-  EXPECT_THAT(read_archive_members(path_, {"one", "two", "three"}), ElementsAre(Pair("one", large), Pair("two", "2")));
+  EXPECT_THAT(read_archive_members(path_, {"one", "two", "three"}),
+              ElementsAre(Pair("one", large), Pair("two", "2")));
 }
 
 TEST_F(ArchiveTest, RefusesPathsThatLeadOut) {
@@ -71,8 +74,12 @@ TEST_F(ArchiveTest, RefusesLinksAndDevices) {
                             archive_entry_set_filetype(entry, AE_IFLNK);
                             archive_entry_set_symlink(entry, "/etc/passwd");
                           }});
-  expect_refused("link", {"bad", "", [](archive_entry* entry) { archive_entry_set_hardlink(entry, "set/good"); }});
-  expect_refused("neither a file nor a folder", {"bad", "", [](archive_entry* entry) { archive_entry_set_filetype(entry, AE_IFIFO); }});
+  expect_refused("link", {"bad", "", [](archive_entry* entry) {
+                            archive_entry_set_hardlink(entry, "set/good");
+                          }});
+  expect_refused("neither a file nor a folder", {"bad", "", [](archive_entry* entry) {
+                                                   archive_entry_set_filetype(entry, AE_IFIFO);
+                                                 }});
 }
 
 TEST_F(ArchiveTest, RefusesSparseGiantsAndSizesBeyondTheLimits) {
@@ -87,20 +94,25 @@ TEST_F(ArchiveTest, RefusesSparseGiantsAndSizesBeyondTheLimits) {
   expect_refused("1 allowed", {"unasked", ""}, {.num_members = 1});
 }
 
-TEST_F(ArchiveTest, RefusesTwoMembersOfOneName) { expect_refused("second", {"elsewhere/good", "x"}); }
+TEST_F(ArchiveTest, RefusesTwoMembersOfOneName) {
+  expect_refused("second", {"elsewhere/good", "x"});
+}
 
 TEST_F(ArchiveTest, RefusesDamagedArchives) {
   std::string noise;
-  for (uint32_t i = 0, value = 1; i < 300'000; ++i) noise += static_cast<char>((value = value * 1664525 + 1013904223) >> 24);
+  for (uint32_t i = 0, value = 1; i < 300'000; ++i)
+    noise += static_cast<char>((value = value * 1664525 + 1013904223) >> 24);
   write_archive(path_, {{"set/good", noise}});
   const std::string good = testing::read_bytes(path_);
   for (const size_t size : {size_t{0}, size_t{5}, size_t{100}, good.size() / 2}) {
     testing::write_bytes(path_, good.substr(0, size));
-    EXPECT_EQ(error_of([&] { read_archive_members(path_, {"good"}); }).code(), ExitCode::kBadData) << size;
+    EXPECT_EQ(error_of([&] { read_archive_members(path_, {"good"}); }).code(), ExitCode::kBadData)
+        << size;
   }
   testing::write_bytes(path_, std::string(5000, 'z'));
   EXPECT_EQ(error_of([&] { read_archive_members(path_, {"good"}); }).code(), ExitCode::kBadData);
-  EXPECT_EQ(error_of([&] { read_archive_members(folder_ / "none", {"good"}); }).code(), ExitCode::kInputOutput);
+  EXPECT_EQ(error_of([&] { read_archive_members(folder_ / "none", {"good"}); }).code(),
+            ExitCode::kInputOutput);
 }
 
 }  // namespace

@@ -11,22 +11,26 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 using testing::write_bytes;
 
 // The colour of pixel (channel, y, x) of an image, different in every coordinate.
-uint8_t pixel(int image, int channel, int y, int x) { return static_cast<uint8_t>(image * 50 + channel * 80 + y * 2 + x / 16 + x % 2 * 31); }
+uint8_t pixel(int image, int channel, int y, int x) {
+  return static_cast<uint8_t>(image * 50 + channel * 80 + y * 2 + x / 16 + x % 2 * 31);
+}
 
-// Records as the data set's page describes them: labels, then 1,024 red, 1,024 green and 1,024 blue bytes, each row by row.
+// Records as the data set's page describes them: labels, then 1,024 red, 1,024 green and 1,024 blue
+// bytes, each row by row.
 std::string records(int first_image, const std::vector<std::string>& labels) {
   std::string bytes;
   for (size_t i = 0; i < labels.size(); ++i) {
     bytes += labels[i];
     for (int channel = 0; channel < 3; ++channel) {
       for (int y = 0; y < 32; ++y) {
-        for (int x = 0; x < 32; ++x) bytes += static_cast<char>(pixel(first_image + static_cast<int>(i), channel, y, x));
+        for (int x = 0; x < 32; ++x)
+          bytes += static_cast<char>(pixel(first_image + static_cast<int>(i), channel, y, x));
       }
     }
   }
@@ -59,7 +63,8 @@ void expect_cifar10(const std::string& path) {
       for (int y = 0; y < 32; ++y) {
         for (int x = 0; x < 32; ++x) {
           const size_t place = static_cast<size_t>(((image * 3 + channel) * 32 + y) * 32 + x);
-          ASSERT_EQ(images[place], pixel(image, channel, y, x)) << image << " " << channel << " " << y << " " << x;
+          ASSERT_EQ(images[place], pixel(image, channel, y, x))
+              << image << " " << channel << " " << y << " " << x;
         }
       }
     }
@@ -73,7 +78,11 @@ TEST(CifarImport, KeepsPlanesRowsAndTheOrderOfBatches) {
   expect_cifar10(folder / "a.h5");
   import_images(folder / "data", folder / "b.h5", false);
   expect_cifar10(folder / "b.h5");
-  ASSERT_EQ(std::system(fmt::format("tar -C {} -czf {} cifar-10-batches-bin", folder / "data", folder / "c.tar.gz").c_str()), 0);
+  ASSERT_EQ(std::system(fmt::format("tar -C {} -czf {} cifar-10-batches-bin",
+                                    folder / "data",
+                                    folder / "c.tar.gz")
+                            .c_str()),
+            0);
   import_images(folder / "c.tar.gz", folder / "c.h5", false);
   expect_cifar10(folder / "c.h5");
 }
@@ -96,7 +105,8 @@ TEST(CifarImport, TakesTheFineLabelsOfCifar100) {
   import_images(folder.path(), folder / "a.h5", true);
   EXPECT_EQ(ImageFile(folder / "a.h5").info().class_names[42], "kind 42");
   write_bytes(folder / "fine_label_names.txt", "only one\n");
-  EXPECT_THAT(error_of([&] { import_images(folder.path(), folder / "a.h5", true); }).what(), HasSubstr("1 classes instead of 100"));
+  EXPECT_THAT(error_of([&] { import_images(folder.path(), folder / "a.h5", true); }).what(),
+              HasSubstr("1 classes instead of 100"));
 }
 
 TEST(CifarImport, NamesTheFileThatIsWrongAndWhatWasExpected) {
@@ -121,14 +131,16 @@ TEST(CifarImport, NamesTheFileThatIsWrongAndWhatWasExpected) {
   fs::remove_all(folder / "set");
   fs::create_directory(folder / "set");
   expect_error("neither the CIFAR-10");
-  EXPECT_EQ(error_of([&] { import_images(folder / "nothing", folder / "out.h5", false); }).code(), ExitCode::kInputOutput);
+  EXPECT_EQ(error_of([&] { import_images(folder / "nothing", folder / "out.h5", false); }).code(),
+            ExitCode::kInputOutput);
 }
 
 TEST(CifarImport, ReplacesAFileOnlyWhenTold) {
   const TemporaryFolder folder;
   write_cifar10(folder / "set");
   write_bytes(folder / "out.h5", "precious");
-  EXPECT_THAT(error_of([&] { import_images(folder / "set", folder / "out.h5", false); }).what(), HasSubstr("--force"));
+  EXPECT_THAT(error_of([&] { import_images(folder / "set", folder / "out.h5", false); }).what(),
+              HasSubstr("--force"));
   EXPECT_EQ(testing::read_bytes(folder / "out.h5"), "precious");
   import_images(folder / "set", folder / "out.h5", true);
   expect_cifar10(folder / "out.h5");

@@ -13,15 +13,16 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::error_of;
 using testing::read_bytes;
 using testing::TemporaryFolder;
 using testing::write_bytes;
 
-// Serves the file "body": /range honours Range, /plain does not, /cut breaks off whole answers in the middle, /away redirects to a
-// local file. Logs a line "path range" per request and prints its port.
+// Serves the file "body": /range honours Range, /plain does not, /cut breaks off whole answers in
+// the middle, /away redirects to a local file. Logs a line "path range" per request and prints its
+// port.
 constexpr const char* kServer = R"(
 import http.server, os, re, sys
 body = open('body', 'rb').read()
@@ -157,9 +158,16 @@ TEST_F(DownloadTest, AWrongDigestIsRefusedAndRemoved) {
 TEST_F(DownloadTest, NetworkErrorsAreNamed) {
   EXPECT_THAT(error_of([&] { download("nowhere"); }).what(), HasSubstr("404"));
   EXPECT_EQ(error_of([&] { download("nowhere"); }).code(), ExitCode::kInputOutput);
-  EXPECT_EQ(error_of([&] { download_file({"x", "https://127.0.0.1:1/x", ""}, target_, nullptr); }).code(), ExitCode::kInputOutput);
-  EXPECT_EQ(error_of([&] { download_file({"x", "ftp://127.0.0.1/x", ""}, target_, nullptr); }).code(), ExitCode::kUsage);
-  EXPECT_EQ(error_of([&] { download_file(source("plain"), "/no/such/folder/x", nullptr); }).code(), ExitCode::kInputOutput);
+  EXPECT_EQ(error_of([&] {
+              download_file({"x", "https://127.0.0.1:1/x", ""}, target_, nullptr);
+            }).code(),
+            ExitCode::kInputOutput);
+  EXPECT_EQ(error_of([&] {
+              download_file({"x", "ftp://127.0.0.1/x", ""}, target_, nullptr);
+            }).code(),
+            ExitCode::kUsage);
+  EXPECT_EQ(error_of([&] { download_file(source("plain"), "/no/such/folder/x", nullptr); }).code(),
+            ExitCode::kInputOutput);
 }
 
 TEST_F(DownloadTest, ARedirectionToALocalFileIsNotFollowed) {

@@ -13,8 +13,8 @@
 namespace lockstep {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::read_bytes;
 using testing::TemporaryFolder;
 using testing::write_bytes;
@@ -25,7 +25,10 @@ constexpr hsize_t kImages[] = {kTrain, 3, 4, 5};
 constexpr hsize_t kChunk[] = {16, 3, 4, 5};
 
 // A dataset at `name` with the creation properties that `prepare` sets.
-void create_dataset(hid_t file, const char* name, hid_t type, const std::vector<hsize_t>& shape,
+void create_dataset(hid_t file,
+                    const char* name,
+                    hid_t type,
+                    const std::vector<hsize_t>& shape,
                     const std::function<void(hid_t properties)>& prepare) {
   const hid_t space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
   const hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
@@ -57,7 +60,8 @@ class HostileImageFile : public ::testing::Test {
  protected:
   void SetUp() override { write_small_set(path_, kTrain, 9); }
 
-  // Changes the good file through `change` and expects a refusal that speaks of `words`, from the file and from the probe.
+  // Changes the good file through `change` and expects a refusal that speaks of `words`, from the
+  // file and from the probe.
   void expect_refused(const std::string& words, const std::function<void(hid_t file)>& change) {
     SCOPED_TRACE(words);
     write_small_set(path_, kTrain, 9);
@@ -65,7 +69,8 @@ class HostileImageFile : public ::testing::Test {
     ASSERT_GE(file, 0);
     change(file);
     ASSERT_GE(H5Fclose(file), 0);
-    for (const auto& open : {std::function<void()>([&] { ImageFile{path_}; }), {[&] { probe_image_file(path_); }}}) {
+    for (const auto& open :
+         {std::function<void()>([&] { ImageFile{path_}; }), {[&] { probe_image_file(path_); }}}) {
       const Error error = error_of(open);
       EXPECT_EQ(error.code(), ExitCode::kBadData);
       EXPECT_THAT(error.what(), HasSubstr(words));
@@ -73,7 +78,9 @@ class HostileImageFile : public ::testing::Test {
     }
   }
 
-  void expect_images_refused(const std::string& words, hid_t type, const std::vector<hsize_t>& shape,
+  void expect_images_refused(const std::string& words,
+                             hid_t type,
+                             const std::vector<hsize_t>& shape,
                              const std::function<void(hid_t properties)>& prepare) {
     expect_refused(words, [&](hid_t file) {
       H5Ldelete(file, "/train/images", H5P_DEFAULT);
@@ -86,7 +93,9 @@ class HostileImageFile : public ::testing::Test {
   const std::vector<hsize_t> images_{std::begin(kImages), std::end(kImages)};
 };
 
-TEST_F(HostileImageFile, TheUnchangedFilePassesTheProbe) { EXPECT_NO_THROW(probe_image_file(path_)); }
+TEST_F(HostileImageFile, TheUnchangedFilePassesTheProbe) {
+  EXPECT_NO_THROW(probe_image_file(path_));
+}
 
 TEST_F(HostileImageFile, LinksAreRefused) {
   expect_refused("soft link", [](hid_t file) {
@@ -101,7 +110,8 @@ TEST_F(HostileImageFile, LinksAreRefused) {
   write_small_set(other, kTrain, 9);
   expect_refused("external link", [&](hid_t file) {
     H5Ldelete(file, "/train/labels", H5P_DEFAULT);
-    H5Lcreate_external(other.c_str(), "/train/labels", file, "/train/labels", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_external(
+        other.c_str(), "/train/labels", file, "/train/labels", H5P_DEFAULT, H5P_DEFAULT);
   });
 }
 
@@ -129,7 +139,9 @@ TEST_F(HostileImageFile, OtherFiltersAreRefused) {
     chunk_and_checksum(properties);
     H5Pset_deflate(properties, 6);
   });
-  const auto pass = [](unsigned, size_t, const unsigned*, size_t bytes, size_t*, void**) { return bytes; };
+  const auto pass = [](unsigned, size_t, const unsigned*, size_t bytes, size_t*, void**) {
+    return bytes;
+  };
   const H5Z_class2_t unknown{H5Z_CLASS_T_VERS, 32000, 1, 1, "unknown", nullptr, nullptr, pass};
   ASSERT_GE(H5Zregister(&unknown), 0);
   expect_images_refused("filters", H5T_STD_U8LE, images_, [](hid_t properties) {
@@ -142,11 +154,12 @@ TEST_F(HostileImageFile, OtherTypesRanksAndLayoutsAreRefused) {
   for (const hid_t type : {H5T_STD_I8LE, H5T_STD_U16LE, H5T_IEEE_F32LE, H5T_C_S1}) {
     expect_images_refused("unsigned 8-bit", type, images_, chunk_and_checksum);
   }
-  expect_images_refused("3 dimensions instead of 4", H5T_STD_U8LE, {kTrain, 12, 5}, [](hid_t properties) {
-    const hsize_t chunk[] = {16, 12, 5};
-    H5Pset_chunk(properties, 3, chunk);
-    H5Pset_fletcher32(properties);
-  });
+  expect_images_refused(
+      "3 dimensions instead of 4", H5T_STD_U8LE, {kTrain, 12, 5}, [](hid_t properties) {
+        const hsize_t chunk[] = {16, 12, 5};
+        H5Pset_chunk(properties, 3, chunk);
+        H5Pset_fletcher32(properties);
+      });
   expect_images_refused("not stored in chunks", H5T_STD_U8LE, images_, [](hid_t) {});
   expect_images_refused("whole rows", H5T_STD_U8LE, images_, [](hid_t properties) {
     const hsize_t chunk[] = {16, 3, 2, 5};
@@ -160,12 +173,16 @@ TEST_F(HostileImageFile, OtherTypesRanksAndLayoutsAreRefused) {
 }
 
 TEST_F(HostileImageFile, BombsAreRefusedWithoutTheirMemory) {
-  expect_images_refused("more than the file's", H5T_STD_U8LE, {hsize_t{1} << 40, 3, 4, 5}, chunk_and_checksum);
-  expect_images_refused("bytes a row", H5T_STD_U8LE, {1, 3, hsize_t{1} << 30, hsize_t{1} << 30}, [](hid_t properties) {
-    const hsize_t chunk[] = {1, 3, 100, 100};
-    H5Pset_chunk(properties, 4, chunk);
-    H5Pset_fletcher32(properties);
-  });
+  expect_images_refused(
+      "more than the file's", H5T_STD_U8LE, {hsize_t{1} << 40, 3, 4, 5}, chunk_and_checksum);
+  expect_images_refused("bytes a row",
+                        H5T_STD_U8LE,
+                        {1, 3, hsize_t{1} << 30, hsize_t{1} << 30},
+                        [](hid_t properties) {
+                          const hsize_t chunk[] = {1, 3, 100, 100};
+                          H5Pset_chunk(properties, 4, chunk);
+                          H5Pset_fletcher32(properties);
+                        });
   expect_images_refused("lacks the chunk", H5T_STD_U8LE, images_, chunk_and_checksum);
   expect_refused("whole rows", [](hid_t file) {
     // One chunk of 1 GiB, in a dataset that claims to be small but may grow.
@@ -175,7 +192,8 @@ TEST_F(HostileImageFile, BombsAreRefusedWithoutTheirMemory) {
     const hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(properties, 4, chunk);
     H5Pset_fletcher32(properties);
-    H5Dclose(H5Dcreate2(file, "/train/images", H5T_STD_U8LE, space, H5P_DEFAULT, properties, H5P_DEFAULT));
+    H5Dclose(H5Dcreate2(
+        file, "/train/images", H5T_STD_U8LE, space, H5P_DEFAULT, properties, H5P_DEFAULT));
     H5Pclose(properties);
     H5Sclose(space);
   });
@@ -188,12 +206,15 @@ TEST_F(HostileImageFile, BombsAreRefusedWithoutTheirMemory) {
 
 TEST_F(HostileImageFile, MissingAndSurplusMembersAreRefused) {
   expect_refused("/test is missing", [](hid_t file) { H5Ldelete(file, "/test", H5P_DEFAULT); });
-  expect_refused("/test/labels is missing", [](hid_t file) { H5Ldelete(file, "/test/labels", H5P_DEFAULT); });
+  expect_refused("/test/labels is missing",
+                 [](hid_t file) { H5Ldelete(file, "/test/labels", H5P_DEFAULT); });
   expect_refused("has 3 members instead of 2", [](hid_t file) {
     H5Gclose(H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
   });
-  for (const char* name : {"format_version", "layout", "class_names", "mean", "std", "source", "digest"}) {
-    expect_refused(fmt::format("the attribute {} is missing", name), [&](hid_t file) { H5Adelete(file, name); });
+  for (const char* name :
+       {"format_version", "layout", "class_names", "mean", "std", "source", "digest"}) {
+    expect_refused(fmt::format("the attribute {} is missing", name),
+                   [&](hid_t file) { H5Adelete(file, name); });
   }
 }
 
@@ -240,7 +261,8 @@ TEST_F(HostileImageFile, LabelsBeyondTheClassesAreRefused) {
   H5Dclose(labels);
   H5Fclose(file);
   const ImageFile opened(path_);
-  EXPECT_THAT(error_of([&] { opened.read_labels(Split::kTrain); }).what(), HasSubstr("image 17 has label 3"));
+  EXPECT_THAT(error_of([&] { opened.read_labels(Split::kTrain); }).what(),
+              HasSubstr("image 17 has label 3"));
   EXPECT_THAT(error_of([&] { probe_image_file(path_); }).what(), HasSubstr("image 17 has label 3"));
 }
 
@@ -255,9 +277,11 @@ TEST_F(HostileImageFile, ALockedFileCanBeRead) {
 herr_t copy_attribute(hid_t from, const char* name, const H5A_info_t*, void* to) {
   const hid_t attribute = H5Aopen(from, name, H5P_DEFAULT);
   const hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-  std::vector<char> value(H5Tget_size(type) * static_cast<size_t>(H5Sget_simple_extent_npoints(space)));
+  std::vector<char> value(H5Tget_size(type) *
+                          static_cast<size_t>(H5Sget_simple_extent_npoints(space)));
   H5Aread(attribute, type, value.data());
-  const hid_t copy = H5Acreate2(*static_cast<hid_t*>(to), name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  const hid_t copy =
+      H5Acreate2(*static_cast<hid_t*>(to), name, type, space, H5P_DEFAULT, H5P_DEFAULT);
   H5Awrite(copy, type, value.data());
   for (const hid_t id : {copy, attribute}) H5Aclose(id);
   H5Tclose(type);
@@ -266,10 +290,13 @@ herr_t copy_attribute(hid_t from, const char* name, const H5A_info_t*, void* to)
 
 void copy_dataset(hid_t from, hid_t to, const std::string& name) {
   const hid_t dataset = H5Dopen2(from, name.c_str(), H5P_DEFAULT);
-  const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset), properties = H5Dget_create_plist(dataset);
-  std::vector<char> values(H5Tget_size(type) * static_cast<size_t>(H5Sget_simple_extent_npoints(space)));
+  const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset),
+              properties = H5Dget_create_plist(dataset);
+  std::vector<char> values(H5Tget_size(type) *
+                           static_cast<size_t>(H5Sget_simple_extent_npoints(space)));
   H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
-  const hid_t copy = H5Dcreate2(to, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+  const hid_t copy =
+      H5Dcreate2(to, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
   H5Dwrite(copy, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
   for (const hid_t id : {copy, dataset}) H5Dclose(id);
   H5Pclose(properties);
@@ -277,7 +304,8 @@ void copy_dataset(hid_t from, hid_t to, const std::string& name) {
   H5Tclose(type);
 }
 
-// In the library's oldest format nothing in the headers carries a checksum: damage there reaches its parsers.
+// In the library's oldest format nothing in the headers carries a checksum: damage there reaches
+// its parsers.
 TEST_F(HostileImageFile, TheProbeSurvivesDamagedHeadersOfTheOldFormat) {
   const std::string old = folder_ / "old.h5";
   const hid_t source = H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -285,7 +313,8 @@ TEST_F(HostileImageFile, TheProbeSurvivesDamagedHeadersOfTheOldFormat) {
   H5Aiterate2(source, H5_INDEX_NAME, H5_ITER_INC, nullptr, copy_attribute, &target);
   for (const std::string group : {"/train", "/test"}) {
     H5Gclose(H5Gcreate2(target, group.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
-    for (const char* name : {"/images", "/labels", "/block_digests"}) copy_dataset(source, target, group + name);
+    for (const char* name : {"/images", "/labels", "/block_digests"})
+      copy_dataset(source, target, group + name);
   }
   H5Fclose(source);
   H5Fclose(target);

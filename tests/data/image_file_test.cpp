@@ -14,8 +14,8 @@
 namespace lockstep {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::read_bytes;
 using testing::small_set_byte;
 using testing::small_set_label;
@@ -25,7 +25,8 @@ using testing::write_small_set;
 
 TEST(ImageFile, GivesBackWhatWasWritten) {
   const TemporaryFolder folder;
-  for (const auto& [train, test] : {std::pair<int64_t, int64_t>{1, 0}, {7, 3}, {16, 17}, {1024, 1025}, {2500, 40}}) {
+  for (const auto& [train, test] :
+       {std::pair<int64_t, int64_t>{1, 0}, {7, 3}, {16, 17}, {1024, 1025}, {2500, 40}}) {
     write_small_set(folder / "set.h5", train, test);
     const ImageFile file(folder / "set.h5");
     EXPECT_EQ(file.info().num_images, (std::array{train, test}));
@@ -41,7 +42,8 @@ TEST(ImageFile, GivesBackWhatWasWritten) {
       const std::vector<int32_t> labels = file.read_labels(split);
       for (int64_t i = 0; i < count; ++i) {
         ASSERT_EQ(labels[static_cast<size_t>(i)], small_set_label(i));
-        for (int64_t k = 0; k < 60; ++k) ASSERT_EQ(images[static_cast<size_t>(i * 60 + k)], small_set_byte(split, i, k));
+        for (int64_t k = 0; k < 60; ++k)
+          ASSERT_EQ(images[static_cast<size_t>(i * 60 + k)], small_set_byte(split, i, k));
       }
     }
     EXPECT_NO_THROW(verify_blocks(file, 0, 1));
@@ -55,14 +57,17 @@ TEST(ImageFile, MeanAndStdAreThoseOfTheTrainingImages) {
   for (int64_t channel = 0; channel < 3; ++channel) {
     double sum = 0, squares = 0;
     for (int64_t i = 0; i < 1500; ++i) {
-      for (int64_t k = 0; k < 20; ++k) sum += small_set_byte(Split::kTrain, i, channel * 20 + k) / 255.0;
+      for (int64_t k = 0; k < 20; ++k)
+        sum += small_set_byte(Split::kTrain, i, channel * 20 + k) / 255.0;
     }
     const double mean = sum / (1500 * 20);
     for (int64_t i = 0; i < 1500; ++i) {
-      for (int64_t k = 0; k < 20; ++k) squares += std::pow(small_set_byte(Split::kTrain, i, channel * 20 + k) / 255.0 - mean, 2);
+      for (int64_t k = 0; k < 20; ++k)
+        squares += std::pow(small_set_byte(Split::kTrain, i, channel * 20 + k) / 255.0 - mean, 2);
     }
     EXPECT_NEAR(file.info().mean[static_cast<size_t>(channel)], mean, 1e-6);
-    EXPECT_NEAR(file.info().std[static_cast<size_t>(channel)], std::sqrt(squares / (1500 * 20)), 1e-6);
+    EXPECT_NEAR(
+        file.info().std[static_cast<size_t>(channel)], std::sqrt(squares / (1500 * 20)), 1e-6);
   }
 }
 
@@ -79,7 +84,9 @@ TEST(ImageFile, NamesWhatIsNoImageSet) {
   const TemporaryFolder folder;
   EXPECT_EQ(error_of([&] { ImageFile(folder / "none.h5"); }).code(), ExitCode::kInputOutput);
   EXPECT_EQ(error_of([&] { ImageFile{folder.path()}; }).code(), ExitCode::kInputOutput);
-  for (const std::string& bytes : {std::string(), std::string("<html>not found</html>"), std::string("\x89HDF\r\n\x1a\n", 8)}) {
+  for (const std::string& bytes : {std::string(),
+                                   std::string("<html>not found</html>"),
+                                   std::string("\x89HDF\r\n\x1a\n", 8)}) {
     write_bytes(folder / "wrong.h5", bytes);
     const Error error = error_of([&] { ImageFile(folder / "wrong.h5"); });
     EXPECT_EQ(error.code(), ExitCode::kBadData);
@@ -99,9 +106,10 @@ Ending read_in_child(const std::string& path, const ImageSetInfo& expected) {
       const ImageFile file(path);
       verify_blocks(file, 0, 1);
       const ImageSetInfo& info = file.info();
-      const bool same = info.digest == expected.digest && info.mean == expected.mean && info.std == expected.std &&
-                        info.class_names == expected.class_names && info.source == expected.source &&
-                        info.num_images == expected.num_images && info.channels == expected.channels;
+      const bool same = info.digest == expected.digest && info.mean == expected.mean &&
+                        info.std == expected.std && info.class_names == expected.class_names &&
+                        info.source == expected.source && info.num_images == expected.num_images &&
+                        info.channels == expected.channels;
       if (same) ending = Ending::kSameContents;
     } catch (const Error&) {
       ending = Ending::kRefused;
@@ -139,16 +147,19 @@ TEST(ImageFile, FlippedImagesLabelsAndAttributesAreRefused) {
   const std::string good = read_bytes(folder / "set.h5");
   std::string image, labels;
   for (int64_t k = 0; k < 60; ++k) image += static_cast<char>(small_set_byte(Split::kTrain, 20, k));
-  for (int64_t i = 0; i < 40; ++i) labels += std::string{static_cast<char>(small_set_label(i)), 0, 0, 0};
+  for (int64_t i = 0; i < 40; ++i)
+    labels += std::string{static_cast<char>(small_set_label(i)), 0, 0, 0};
   const std::string mean(reinterpret_cast<const char*>(info.mean.data()), 3 * sizeof(float));
-  for (const std::string& part : {image, labels, mean, std::string("antbeecow"), std::string("a test"), info.digest}) {
+  for (const std::string& part :
+       {image, labels, mean, std::string("antbeecow"), std::string("a test"), info.digest}) {
     const size_t place = good.find(part);
     ASSERT_NE(place, std::string::npos);
     for (const size_t offset : {size_t{0}, part.size() / 2, part.size() - 1}) {
       std::string bad = good;
       bad[place + offset] = static_cast<char>(bad[place + offset] ^ 1);
       write_bytes(folder / "bad.h5", bad);
-      EXPECT_EQ(read_in_child(folder / "bad.h5", info), Ending::kRefused) << "offset " << offset << " of " << part.size();
+      EXPECT_EQ(read_in_child(folder / "bad.h5", info), Ending::kRefused)
+          << "offset " << offset << " of " << part.size();
     }
   }
 }
@@ -160,7 +171,8 @@ TEST(ImageFile, EveryTruncationIsRefused) {
   const std::string good = read_bytes(folder / "set.h5");
   for (size_t size = 0; size < good.size(); size += size < 600 ? 37 : good.size() / 97) {
     write_bytes(folder / "bad.h5", good.substr(0, size));
-    EXPECT_EQ(read_in_child(folder / "bad.h5", info), Ending::kRefused) << size << " of " << good.size() << " bytes";
+    EXPECT_EQ(read_in_child(folder / "bad.h5", info), Ending::kRefused)
+        << size << " of " << good.size() << " bytes";
   }
   write_bytes(folder / "bad.h5", good.substr(0, good.size() - 1));
   EXPECT_EQ(read_in_child(folder / "bad.h5", info), Ending::kRefused);
@@ -182,20 +194,25 @@ TEST(ImageFileWriter, RefusesWhatNoImageSetHolds) {
   const TemporaryFolder folder;
   ImageFileWriter writer(folder / "set.h5", {.class_names = {"one", "two"}});
   for (const int32_t label : {-1, 2}) {
-    const Error error = error_of([&] { writer.append(Split::kTest, std::vector<uint8_t>(3072), std::vector<int32_t>{label}); });
+    const Error error = error_of([&] {
+      writer.append(Split::kTest, std::vector<uint8_t>(3072), std::vector<int32_t>{label});
+    });
     EXPECT_EQ(error.code(), ExitCode::kBadData);
     EXPECT_THAT(error.what(), HasSubstr(std::to_string(label)));
   }
   EXPECT_EQ(error_of([&] { writer.finish(); }).code(), ExitCode::kBadData);
-  EXPECT_EQ(error_of([&] { ImageFileWriter(folder / "set.h5", {.class_names = {}}); }).code(), ExitCode::kBadData);
-  EXPECT_EQ(error_of([&] { ImageFileWriter("/no/such/folder/set.h5", {.class_names = {"one"}}); }).code(),
-            ExitCode::kInputOutput);
+  EXPECT_EQ(error_of([&] { ImageFileWriter(folder / "set.h5", {.class_names = {}}); }).code(),
+            ExitCode::kBadData);
+  EXPECT_EQ(
+      error_of([&] { ImageFileWriter("/no/such/folder/set.h5", {.class_names = {"one"}}); }).code(),
+      ExitCode::kInputOutput);
 }
 
 TEST(ImageFileWriter, KeepsManyLongClassNames) {
   const TemporaryFolder folder;
   ImageSetDescription description;
-  for (int i = 0; i < 10000; ++i) description.class_names.push_back(std::to_string(i) + std::string(200, 'x'));
+  for (int i = 0; i < 10000; ++i)
+    description.class_names.push_back(std::to_string(i) + std::string(200, 'x'));
   ImageFileWriter writer(folder / "set.h5", description);
   writer.append(Split::kTrain, std::vector<uint8_t>(3072), std::vector<int32_t>{9999});
   writer.finish();

@@ -30,7 +30,8 @@ void expect_right_images(ImageSource& source, Split split, int64_t count) {
   source.gather(split, indices, images.data());
   for (size_t i = 0; i < indices.size(); ++i) {
     for (int64_t k = 0; k < 60; ++k) {
-      ASSERT_EQ(images[i * 60 + static_cast<size_t>(k)], small_set_byte(split, indices[i], k)) << "image " << indices[i];
+      ASSERT_EQ(images[i * 60 + static_cast<size_t>(k)], small_set_byte(split, indices[i], k))
+          << "image " << indices[i];
     }
   }
 }
@@ -83,7 +84,8 @@ TEST(StreamingSource, ServesSeveralThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
-      for (int k = 0; k < 5; ++k) expect_right_images(*source, i % 2 ? Split::kTrain : Split::kTest, i % 2 ? 1030 : 37);
+      for (int k = 0; k < 5; ++k)
+        expect_right_images(*source, i % 2 ? Split::kTrain : Split::kTest, i % 2 ? 1030 : 37);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -94,7 +96,8 @@ TEST(VerifyBlocks, OnlyThePartWithTheDamagedBlockRefusesTheFile) {
   write_small_set(folder / "set.h5", 3000, 10);
   std::string bytes = read_bytes(folder / "set.h5");
   std::string image;
-  for (int64_t k = 0; k < 60; ++k) image += static_cast<char>(small_set_byte(Split::kTrain, 1500, k));
+  for (int64_t k = 0; k < 60; ++k)
+    image += static_cast<char>(small_set_byte(Split::kTrain, 1500, k));
   const size_t place = bytes.find(image);
   ASSERT_NE(place, std::string::npos);
   bytes[place] = static_cast<char>(bytes[place] ^ 4);

@@ -19,7 +19,8 @@ namespace lockstep::testing {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lockstep-test-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "lockstep-test-XXXXXX").string();
     path_ = mkdtemp(pattern.data());
   }
   ~TemporaryFolder() {
@@ -46,19 +47,26 @@ inline void write_bytes(const std::string& path, const std::string& bytes) {
 
 // What a byte of a small set is, by a formula of its own.
 inline uint8_t small_set_byte(Split split, int64_t image, int64_t offset) {
-  return static_cast<uint8_t>((image * 131 + offset * 7 + (image * offset) % 251 + (split == Split::kTest ? 89 : 0)) % 256);
+  return static_cast<uint8_t>(
+      (image * 131 + offset * 7 + (image * offset) % 251 + (split == Split::kTest ? 89 : 0)) % 256);
 }
 
 inline int32_t small_set_label(int64_t image) { return static_cast<int32_t>((image * 5 + 2) % 3); }
 
 // Images of 3 x 4 x 5 bytes in 3 classes.
 inline void write_small_set(const std::string& path, int64_t train, int64_t test) {
-  ImageFileWriter writer(path, {.channels = 3, .height = 4, .width = 5, .class_names = {"ant", "bee", "cow"}, .source = "a test"});
+  ImageFileWriter writer(path,
+                         {.channels = 3,
+                          .height = 4,
+                          .width = 5,
+                          .class_names = {"ant", "bee", "cow"},
+                          .source = "a test"});
   for (const auto& [split, count] : {std::pair{Split::kTrain, train}, {Split::kTest, test}}) {
     std::vector<uint8_t> images;
     std::vector<int32_t> labels;
     for (int64_t i = 0; i < count; ++i) {
-      for (int64_t offset = 0; offset < 60; ++offset) images.push_back(small_set_byte(split, i, offset));
+      for (int64_t offset = 0; offset < 60; ++offset)
+        images.push_back(small_set_byte(split, i, offset));
       labels.push_back(small_set_label(i));
     }
     // In two uneven parts: how the images come must not show in the file.

@@ -1,0 +1,40 @@
+#!/bin/bash
+# Installs Lockstep into a prefix, builds tests/consumer against it as any user's project, and checks that its own module trains to the same
+# weights with one rank, with two, and under an MPI that the program has initialised itself.
+#   consumer_test.sh SOURCE_FOLDER BUILD_FOLDER LIBTORCH
+set -euo pipefail
+source_folder=$1
+build_folder=$2
+work=$build_folder/packaging
+export LOCKSTEP_LIBTORCH=$3
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+
+rm -rf "$work/prefix"
+cmake --install "$build_folder" --prefix "$work/prefix" > "$work.install.log"
+if grep -rl "$source_folder\|$build_folder" "$work"/prefix/lib*/cmake/Lockstep; then
+  echo "the installed package names the folders of its build" >&2
+  exit 1
+fi
+launcher=()
+if command -v ccache > /dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+cmake -S "$source_folder/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_PREFIX_PATH="$work/prefix" "${launcher[@]}"
+cmake --build "$work/consumer"
+
+program=$work/consumer/consumer
+"$program" > "$work/one.json"
+mpirun -np 2 --bind-to none --oversubscribe "$program" > "$work/two.json"
+mpirun -np 3 --bind-to none --oversubscribe "$program" --own-mpi > "$work/three.json"
+python3 - "$work/one.json" "$work/two.json" "$work/three.json" << 'PYTHON'
+import json
+import sys
+
+one, two, three = (json.load(open(path)) for path in sys.argv[1:])
+assert [run["ranks"] for run in (one, two, three)] == [1, 2, 3]
+assert one["losses"][-1] < 0.8 * one["losses"][0], f"it does not learn: {one['losses']}"
+for run in (two, three):
+    for what in ("losses", "weights"):
+        difference = max(abs(a - b) for a, b in zip(one[what], run[what], strict=True))
+        assert difference < 1e-5, f"{what} differ by {difference} between 1 and {run['ranks']} ranks"
+print("equal for 1, 2 and 3 ranks; losses", one["losses"])
+PYTHON
