@@ -10,10 +10,11 @@ namespace lockstep {
 BatchNormState::BatchNormState(torch::nn::Module& module) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> means, variances, counts, momenta, layer_numbers;
-  for (const auto& child : module.modules()) {
-    auto* layer = child->as<BatchNorm>();
-    if (!layer) continue;
-    layers_.push_back(child);
+  // Not modules(): that would refuse a module on the stack.
+  module.apply([&](torch::nn::Module& child) {
+    auto* layer = child.as<BatchNorm>();
+    if (!layer) return;
+    layers_.push_back(layer->shared_from_this());
     means.push_back(layer->running_mean);
     variances.push_back(layer->running_var);
     counts.push_back(layer->num_batches_tracked.view({1}));
@@ -21,7 +22,7 @@ BatchNormState::BatchNormState(torch::nn::Module& module) {
     layer_numbers.push_back(at::full({layer->num_channels()}, num_layers_, counts.back().options()));
     ++num_layers_;
     num_channels_ += layer->num_channels();
-  }
+  });
   if (layers_.empty()) return;
   running_mean_ = at::cat(means);
   running_var_ = at::cat(variances);

@@ -5,10 +5,13 @@
 
 namespace lockstep {
 
-EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& config, const EarlyStoppingState& state, int64_t epoch,
+EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& config,
+                                                 const EarlyStoppingState& state,
+                                                 int64_t epoch,
                                                  double value) {
   EarlyStoppingDecision decision{.state = state};
-  const double gain = config.quantity == "validation_accuracy" ? value - state.best : state.best - value;
+  const double gain =
+      config.quantity == "validation_accuracy" ? value - state.best : state.best - value;
   // A comparison with NaN is false: no improvement.
   decision.improved = std::isfinite(value) && (state.best_epoch == 0 || gain > config.min_delta);
   if (decision.improved) {
@@ -17,7 +20,8 @@ EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& conf
     ++decision.state.epochs_without_improvement;
   }
   const int64_t patience = std::max<int64_t>(1, config.patience);
-  decision.patience_left = std::max<int64_t>(0, patience - decision.state.epochs_without_improvement);
+  decision.patience_left =
+      std::max<int64_t>(0, patience - decision.state.epochs_without_improvement);
   decision.stop = config.enabled && decision.patience_left == 0;
   return decision;
 }

@@ -81,17 +81,18 @@ void initialise(torch::nn::Module& module, uint64_t seed) {
   const at::NoGradGuard no_grad;
   const Philox random(seed, RandomUse::kInitialisation);
   uint32_t parameter = 0;
-  for (const auto& child : module.modules()) {
-    if (auto* conv = child->as<torch::nn::Conv2dImpl>()) {
+  // Not modules(): that would refuse a module on the stack.
+  module.apply([&](torch::nn::Module& child) {
+    if (auto* conv = child.as<torch::nn::Conv2dImpl>()) {
       const double fan_out = static_cast<double>(conv->weight.numel() / conv->weight.size(1));
       fill_normal(conv->weight, random, parameter++, std::sqrt(2.0 / fan_out));
       if (conv->bias.defined()) conv->bias.zero_();
-    } else if (auto* linear = child->as<torch::nn::LinearImpl>()) {
+    } else if (auto* linear = child.as<torch::nn::LinearImpl>()) {
       const double bound = 1.0 / std::sqrt(static_cast<double>(linear->weight.size(1)));
       fill_uniform(linear->weight, random, parameter++, bound);
       if (linear->bias.defined()) fill_uniform(linear->bias, random, parameter++, bound);
     }
-  }
+  });
 }
 
 }  // namespace lockstep

@@ -92,8 +92,7 @@ class Sgd final : public FlatOptimizer {
     std::vector<at::Tensor> momentum;
     if (momentum_.defined()) momentum = parameters_.group_views(momentum_, decay);
     with_rate([&](const auto& rate) {
-      // Momentum that starts at zero gives the bits of a first step of its own, since dampening is
-      // 0.
+      // With dampening 0, momentum that starts at zero gives the bits of a first step of its own.
       at::_fused_sgd_(weights,
                       gradients,
                       momentum,
@@ -164,8 +163,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config,
                                           FlatParameters& parameters) {
   if (config.name == "sgd") return std::make_unique<Sgd>(config, parameters);
   if (config.name == "adamw") return std::make_unique<AdamW>(config, parameters);
-  throw_error(
-      ExitCode::kUsage, "unknown optimizer '{}': known are sgd and adamw", config.name);
+  throw_error(ExitCode::kUsage, "unknown optimizer '{}': known are sgd and adamw", config.name);
 }
 
 }  // namespace lockstep

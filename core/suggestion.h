@@ -6,8 +6,9 @@
 
 namespace lockstep {
 
-// The known name nearest to `word` by Damerau-Levenshtein distance (insertions, deletions, substitutions, swaps of neighbours;
-// letter case is ignored), the first of them on a tie. Empty when none is within a third of the word's length (1 to 3 edits).
+// The known name nearest to `word` by Damerau-Levenshtein distance (insertions, deletions,
+// substitutions, swaps of neighbours; letter case is ignored), the first of them on a tie. Empty
+// when none is within a third of the word's length (1 to 3 edits).
 std::string nearest_of(const std::string& word, const std::vector<std::string>& known);
 
 }  // namespace lockstep

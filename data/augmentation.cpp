@@ -46,7 +46,8 @@ void shift_plane(uint8_t* plane, int64_t height, int64_t width, int64_t down, in
 void reverse_row(uint8_t* row, int64_t width) {
   uint8_t* left = row;
   uint8_t* right = row + width;
-  // Eight bytes from either end at a time: about 2.7 times as fast as std::reverse on rows of 32 bytes.
+  // Eight bytes from either end at a time: about 2.7 times as fast as std::reverse on rows of 32
+  // bytes.
   for (; right - left >= 16; left += 8, right -= 8) {
     uint64_t a, b;
     std::memcpy(&a, left, 8);

@@ -55,4 +55,12 @@ TrainValidationSplit stratified_split(std::span<const int32_t> labels,
   return split;
 }
 
+void limit_training_images(TrainValidationSplit& split, int64_t max_images, uint64_t seed) {
+  if (max_images <= 0 || max_images >= static_cast<int64_t>(split.train.size())) return;
+  constexpr int32_t kNoClass = -1;  // a stream of its own beside the classes'
+  draw_to_front(split.train, max_images, Philox(seed, RandomUse::kSplit), kNoClass);
+  split.train.resize(static_cast<size_t>(max_images));
+  std::sort(split.train.begin(), split.train.end());
+}
+
 }  // namespace lockstep

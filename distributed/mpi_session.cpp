@@ -194,6 +194,14 @@ MpiSession::~MpiSession() {
 
 const Topology& MpiSession::topology() const { return impl_->topology; }
 Watchdog& MpiSession::watchdog() { return impl_->watchdog; }
+std::string MpiSession::library_version() const {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string version(text, static_cast<size_t>(length));
+  return version.substr(0, version.find(", package"));
+}
+
 ControlChannel& MpiSession::control() { return *impl_->control; }
 
 void MpiSession::abort(int exit_code) {

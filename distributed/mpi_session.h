@@ -33,6 +33,7 @@ class MpiSession {
 
   const Topology& topology() const;
   Watchdog& watchdog();
+  std::string library_version() const;  // of MPI: "Open MPI v4.1.4, …"
   ControlChannel& control();
 
   // A data-plane communicator of its own over all ranks, for CPU tensors, or for CUDA tensors staged through pinned host memory. Collective.

@@ -104,14 +104,14 @@ void agree(ControlChannel& control, const std::string& what, const std::function
   const std::vector<Complaint> complaints = group_by_message(verdicts);
   const ExitCode code = static_cast<ExitCode>(first->code);
   if (complaints.size() == 1 && complaints.front().ranks.size() == verdicts.size()) {
-    throw Error(code, complaints.front().message);
+    throw AgreedError(code, complaints.front().message);
   }
   std::string message;
   for (const Complaint& complaint : complaints) {
     if (!message.empty()) message += "\n";
     message += fmt::format("{}: {}", name_ranks(complaint.ranks), complaint.message);
   }
-  throw Error(code, message);
+  throw AgreedError(code, message);
 }
 
 void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& fields) {
@@ -137,7 +137,7 @@ void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& f
                            differing.size() > 1 ? "have" : "has", example,
                            own == fields.end() ? "start the same program on every rank" : own->fix);
   }
-  if (!message.empty()) throw Error(ExitCode::kUsage, message);
+  if (!message.empty()) throw AgreedError(ExitCode::kUsage, message);
 }
 
 }  // namespace lockstep

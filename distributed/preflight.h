@@ -5,11 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "distributed/control_channel.h"
 
 namespace lockstep {
 
-// Runs `work` on every rank, then exchanges verdicts: if any rank threw, every rank throws the same Error (the lowest failing rank's code;
+// An Error that every rank throws alike: one of them prints it, and the job ends in good order.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Runs `work` on every rank, then exchanges verdicts: if any rank threw, every rank throws the same AgreedError (the lowest failing rank's code;
 // the message names the ranks when not all failed alike). Keeps a failure on one rank from leaving the others waiting. Collective.
 void agree(ControlChannel& control, const std::string& what, const std::function<void()>& work);
 
@@ -20,7 +27,7 @@ struct PreflightField {
   std::string fix;    // "start every rank with the same file and --set options"
 };
 
-// Throws the same Error(kUsage) on every rank, naming field and ranks that differ from rank 0. Collective.
+// Throws the same AgreedError(kUsage) on every rank, naming field and ranks that differ from rank 0. Collective.
 void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& fields);
 
 }  // namespace lockstep

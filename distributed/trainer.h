@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,17 +18,17 @@
 
 namespace lockstep {
 
-// The images a run uses, as every rank sees them.
+// The images a run uses, as every rank sees them; what it refers to must outlive the trainer.
 struct TrainingData {
   ImageSetInfo info;
-  std::vector<int32_t> train_labels, test_labels;
+  std::span<const int32_t> train_labels, test_labels;
   TrainValidationSplit split;
   ImageSource* source = nullptr;
 };
 
 struct TrainerOptions {
   std::string run_directory;  // rank 0 writes checkpoints there; empty: nothing is written
-  std::optional<CheckpointContents> resume_from;  // on every rank
+  std::optional<CheckpointContents> resume_from;  // rank 0's counts: the trainer shares it
   bool dry_run = false;       // one step, no files
 };
 

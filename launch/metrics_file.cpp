@@ -1,0 +1,112 @@
+#include "launch/metrics_file.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/durable_file.h"
+#include "core/error.h"
+
+namespace lockstep {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
+ordered_json number(const std::optional<double>& value) { return value ? number(*value) : ordered_json(nullptr); }
+
+// Keeps the lines of updates up to `step`; a torn last line goes.
+void drop_lines_after(const std::string& path, int64_t step) {
+  std::ifstream in(path);
+  std::string kept, line;
+  while (std::getline(in, line)) {
+    const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (event.is_discarded() || !event.is_object()) continue;
+    if (event.value("event", "") == "end") continue;
+    if (event.value("step", int64_t{0}) <= step) kept += line + "\n";
+  }
+  write_file_durably(path, kept);
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) : path_(path) {
+  if (std::filesystem::exists(path)) drop_lines_after(path, resumed_step);
+  file_ = std::fopen(path.c_str(), "a");
+  if (!file_) throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
+}
+
+MetricsFile::~MetricsFile() {
+  if (file_) std::fclose(file_);
+}
+
+void MetricsFile::write(const std::string& line) {
+  const std::string text = line + "\n";
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
+  if (!written && !failed_) {
+    failed_ = true;
+    fmt::print(stderr, "lockstep: warning: cannot write {} any longer: {}\n", path_, std::strerror(errno));
+  }
+}
+
+void MetricsFile::on_start(const StartReport& report) {
+  write(ordered_json{{"event", "start"},
+                     {"world_size", report.world_size},
+                     {"hosts", report.hosts},
+                     {"backend", report.backend},
+                     {"device", report.device},
+                     {"precision", report.precision},
+                     {"model", report.model},
+                     {"parameters", report.parameters},
+                     {"config_digest", report.config_digest},
+                     {"data_digest", report.data_digest}}
+            .dump());
+}
+
+void MetricsFile::on_step(const StepReport& report) {
+  write(ordered_json{{"event", "step"},
+                     {"epoch", report.epoch},
+                     {"step", report.step},
+                     {"loss", number(report.loss)},
+                     {"learning_rate", number(report.learning_rate)},
+                     {"images_per_second", number(report.images_per_second)},
+                     {"data_wait_seconds", number(report.data_wait_seconds)}}
+            .dump());
+}
+
+void MetricsFile::on_epoch(const EpochReport& report) {
+  write(ordered_json{{"event", "epoch"},
+                     {"epoch", report.epoch},
+                     {"step", report.step},
+                     {"train_loss", number(report.train_loss)},
+                     {"train_accuracy", number(report.train_accuracy)},
+                     {"validation_loss", number(report.validation_loss)},
+                     {"validation_accuracy", number(report.validation_accuracy)},
+                     {"learning_rate", number(report.learning_rate)},
+                     {"seconds", number(report.seconds)},
+                     {"images_per_second", number(report.images_per_second)},
+                     {"best_epoch", report.best_epoch},
+                     {"patience_left", report.patience_left}}
+            .dump());
+}
+
+void MetricsFile::on_end(const EndReport& report) {
+  write(ordered_json{{"event", "end"},
+                     {"reason", report.reason},
+                     {"epochs", report.epochs},
+                     {"steps", report.steps},
+                     {"best_epoch", report.best_epoch},
+                     {"test_loss", number(report.test_loss)},
+                     {"test_accuracy", number(report.test_accuracy)},
+                     {"seconds", number(report.seconds)},
+                     {"peak_resident_bytes", report.peak_resident_bytes}}
+            .dump());
+}
+
+}  // namespace lockstep

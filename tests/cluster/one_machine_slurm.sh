@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A Slurm cluster of this machine alone, in a temporary folder with its own munge, ports and logs. Sourced by slurm_test.sh.
 #
 #   slurm_missing           prints why it cannot run here; nothing when it can

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Two hosts on one machine: network namespaces joined by a virtual cable, each with a host name of its own. Sourced by tests.
 #
 #   two_hosts_missing          prints why it cannot be done here; nothing when it can

@@ -1,9 +1,12 @@
-// A user's own module, trained data-parallel with Lockstep as a library: one process drives one slice of every global batch.
+// A user's own module, trained data-parallel with Lockstep as a library: one process drives one
+// slice of every global batch.
 //
 //   mpirun -np 2 consumer              Lockstep initialises MPI
-//   mpirun -np 2 consumer --own-mpi    the program has initialised MPI, and goes on using it afterwards
+//   mpirun -np 2 consumer --own-mpi    the program has initialised MPI, and goes on using it
+//   afterwards
 //
-// Rank 0 prints one JSON object with the loss of every epoch and the final weights: the same for any number of ranks, up to rounding.
+// Rank 0 prints one JSON object with the loss of every epoch and the final weights: the same for
+// any number of ranks, up to rounding.
 #include <core/batch_norm.h>
 #include <core/batch_norm_state.h>
 #include <core/error.h>
@@ -14,6 +17,7 @@
 #include <data/sampler.h>
 #include <distributed/gradient_reducer.h>
 #include <distributed/mpi_session.h>
+#include <distributed/statistics_exchange.h>
 #include <distributed/watchdog.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -27,13 +31,15 @@
 
 namespace {
 
-constexpr int64_t kImages = 90, kBatchSize = 20, kEpochs = 4;  // 90 = 4 batches of 20 and one of 10
+constexpr int64_t kImages = 90, kBatchSize = 20, kEpochs = 6;  // 90 = 4 batches of 20 and one of 10
 constexpr uint64_t kSeed = 3;
 constexpr double kLearningRate = 0.05;
 
 struct SmallNet : torch::nn::Module {
   SmallNet()
-      : convolution(register_module("convolution", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 6, 3).padding(1).bias(false)))),
+      : convolution(register_module(
+            "convolution",
+            torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 6, 3).padding(1).bias(false)))),
         norm(register_module("norm", std::make_shared<lockstep::BatchNorm>(6))),
         linear(register_module("linear", torch::nn::Linear(6 * 4 * 4, 3))) {}
 
@@ -45,16 +51,6 @@ struct SmallNet : torch::nn::Module {
   torch::nn::Conv2d convolution;
   std::shared_ptr<lockstep::BatchNorm> norm;
   torch::nn::Linear linear;
-};
-
-// Synchronised batch norm: the sums travel over a communicator of their own.
-class Statistics : public lockstep::StatisticsExchange {
- public:
-  explicit Statistics(lockstep::Communicator& communicator) : communicator_(communicator) {}
-  void sum(at::Tensor& statistics) override { communicator_.all_reduce(statistics, "batch-norm statistics"); }
-
- private:
-  lockstep::Communicator& communicator_;
 };
 
 // The slots that travel with the gradients, before the running statistics.
@@ -70,15 +66,18 @@ Trained train(lockstep::MpiSession& session) {
   torch::manual_seed(kSeed);  // The same data and first weights on every rank.
   const at::Tensor images = torch::randn({kImages, 3, 8, 8});
   const at::Tensor labels = images.mean({2, 3}).argmax(1);
-  SmallNet model;
+  const auto model = std::make_shared<SmallNet>();
 
-  lockstep::FlatParameters parameters(model, {});
-  lockstep::BatchNormState running_statistics(model);
+  lockstep::FlatParameters parameters(*model, {});
+  lockstep::BatchNormState running_statistics(*model);
   const auto gradients = session.make_mpi_communicator(at::kCPU);
+  // Synchronised batch norm travels on a channel of its own.
   const auto statistics_channel = session.make_mpi_communicator(at::kCPU);
-  Statistics statistics(*statistics_channel);
-  lockstep::GradientReducer reducer(parameters, *gradients, kNumScalars + running_statistics.contribution_size());
-  running_statistics.attach(reducer.extras().narrow(0, kNumScalars, running_statistics.contribution_size()));
+  const auto statistics = lockstep::make_statistics_exchange(*statistics_channel);
+  lockstep::GradientReducer reducer(
+      parameters, *gradients, kNumScalars + running_statistics.contribution_size());
+  running_statistics.attach(
+      reducer.extras().narrow(0, kNumScalars, running_statistics.contribution_size()));
   const auto optimizer = lockstep::make_optimizer(lockstep::OptimizerConfig{}, parameters);
 
   Trained result;
@@ -96,11 +95,12 @@ Trained train(lockstep::MpiSession& session) {
       context.seed = kSeed;
       context.step = step;
       context.first_position = slice.begin;
-      context.statistics_exchange = &statistics;
+      context.statistics_exchange = statistics.get();
 
       reducer.begin_update();
-      const at::Tensor logits = model.forward(images.index_select(0, indices), context);
-      const auto sums = lockstep::cross_entropy_sums(logits, labels.index_select(0, indices), /*label_smoothing=*/0.0);
+      const at::Tensor logits = model->forward(images.index_select(0, indices), context);
+      const auto sums = lockstep::cross_entropy_sums(
+          logits, labels.index_select(0, indices), /*label_smoothing=*/0.0);
       reducer.begin_backward(/*last=*/true);
       sums.loss.backward();
       const torch::NoGradGuard no_grad;
@@ -117,21 +117,30 @@ Trained train(lockstep::MpiSession& session) {
     result.losses.push_back(loss_sum / samples);
     // Rank 0 decides, everyone obeys.
     const bool good_enough = result.losses.back() < 0.01;
-    if (session.control().broadcast(good_enough ? "stop" : "go on", 0, "decision after an epoch") == "stop") break;
+    if (session.control().broadcast(good_enough ? "stop" : "go on", 0, "decision after an epoch") ==
+        "stop")
+      break;
   }
-  result.weights = torch::cat({parameters.master().detach(), model.norm->running_mean, model.norm->running_var});
+  result.weights = torch::cat(
+      {parameters.master().detach(), model->norm->running_mean, model->norm->running_var});
   return result;
 }
 
 void report(lockstep::MpiSession& session, const Trained& result) {
-  const std::span<const float> weights(result.weights.const_data_ptr<float>(), static_cast<size_t>(result.weights.numel()));
+  const std::span<const float> weights(result.weights.const_data_ptr<float>(),
+                                       static_cast<size_t>(result.weights.numel()));
   const std::string digest = lockstep::sha256_hex(std::as_bytes(weights));
-  for (const std::string& other : session.control().all_gather(digest, "digests of the final weights")) {
+  for (const std::string& other :
+       session.control().all_gather(digest, "digests of the final weights")) {
     LOCKSTEP_CHECK(other == digest, "the ranks ended with different weights");
   }
   if (session.topology().rank == 0) {
-    fmt::print("{{\"ranks\": {}, \"digest\": \"{}\", \"losses\": [{:.9g}], \"weights\": [{:.9g}]}}\n", session.topology().world_size, digest,
-               fmt::join(result.losses, ", "), fmt::join(weights, ", "));
+    fmt::print(
+        "{{\"ranks\": {}, \"digest\": \"{}\", \"losses\": [{:.9g}], \"weights\": [{:.9g}]}}\n",
+        session.topology().world_size,
+        digest,
+        fmt::join(result.losses, ", "),
+        fmt::join(weights, ", "));
   }
 }
 
@@ -152,7 +161,8 @@ int main(int argc, char** argv) {
     }
     if (own_mpi) {
       int ranks = 0, one = 1;
-      MPI_Allreduce(&one, &ranks, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);  // MPI is still the program's own.
+      MPI_Allreduce(
+          &one, &ranks, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);  // MPI is still the program's own.
       MPI_Finalize();
     }
   } catch (const lockstep::Error& error) {

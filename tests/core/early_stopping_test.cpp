@@ -11,15 +11,15 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Run {
+struct WatchedRun {
   std::vector<bool> improved;
   int64_t stopped_after = 0;  // epoch, from 1; 0 = ran to the end of the values
   EarlyStoppingState state;
   std::vector<int64_t> patience_left;
 };
 
-Run run(const EarlyStoppingConfig& config, const std::vector<double>& values) {
-  Run result;
+WatchedRun watch(const EarlyStoppingConfig& config, const std::vector<double>& values) {
+  WatchedRun result;
   int64_t epoch = 0;
   for (double value : values) {
     const EarlyStoppingDecision decision =
@@ -42,7 +42,7 @@ EarlyStoppingConfig with_patience(int64_t patience) {
 }
 
 TEST(EarlyStopping, StopsAfterPatienceEpochsWithoutAnImprovement) {
-  const Run r = run(with_patience(3), {1.0, 0.5, 0.6, 0.7, 0.8, 0.1});
+  const WatchedRun r = watch(with_patience(3), {1.0, 0.5, 0.6, 0.7, 0.8, 0.1});
   EXPECT_EQ(r.stopped_after, 5);
   EXPECT_EQ(r.state.best_epoch, 2);
   EXPECT_EQ(r.state.best, 0.5);
@@ -51,21 +51,21 @@ TEST(EarlyStopping, StopsAfterPatienceEpochsWithoutAnImprovement) {
 }
 
 TEST(EarlyStopping, StartsCountingAnewAfterAnImprovement) {
-  const Run r = run(with_patience(2), {1.0, 1.1, 0.9, 1.0, 0.8, 0.9, 0.7});
+  const WatchedRun r = watch(with_patience(2), {1.0, 1.1, 0.9, 1.0, 0.8, 0.9, 0.7});
   EXPECT_EQ(r.stopped_after, 0);
   EXPECT_EQ(r.state.best_epoch, 7);
 }
 
 TEST(EarlyStopping, DoesNotTakeATieForAnImprovement) {
-  const Run r = run(with_patience(2), {0.5, 0.5, 0.5, 0.4});
+  const WatchedRun r = watch(with_patience(2), {0.5, 0.5, 0.5, 0.4});
   EXPECT_EQ(r.stopped_after, 3);
   EXPECT_EQ(r.state.best_epoch, 1);
 }
 
 TEST(EarlyStopping, TreatsPatienceZeroAsOne) {
   for (int64_t patience : {0, 1}) {
-    EXPECT_EQ(run(with_patience(patience), {1.0, 0.9, 0.95, 0.1}).stopped_after, 3) << patience;
-    EXPECT_EQ(run(with_patience(patience), {1.0}).stopped_after, 0) << patience;
+    EXPECT_EQ(watch(with_patience(patience), {1.0, 0.9, 0.95, 0.1}).stopped_after, 3) << patience;
+    EXPECT_EQ(watch(with_patience(patience), {1.0}).stopped_after, 0) << patience;
   }
 }
 
@@ -73,7 +73,7 @@ TEST(EarlyStopping, WantsMoreThanMinDelta) {
   EarlyStoppingConfig config = with_patience(3);
   config.min_delta = 0.25;
   // Numbers that are exact in binary: changes of 0.25 and of slightly more than it.
-  const Run r = run(config, {1.0, 0.75, 0.7421875, 0.5, 0.375, 0.125});
+  const WatchedRun r = watch(config, {1.0, 0.75, 0.7421875, 0.5, 0.375, 0.125});
   EXPECT_EQ(r.improved, (std::vector<bool>{true, false, true, false, true, false}));
   EXPECT_EQ(r.stopped_after, 0);
 }
@@ -81,21 +81,21 @@ TEST(EarlyStopping, WantsMoreThanMinDelta) {
 TEST(EarlyStopping, MeasuresSmallStepsAgainstTheBestAndNotTheLastValue) {
   EarlyStoppingConfig config = with_patience(10);
   config.min_delta = 0.25;
-  const Run r = run(config, {1.0, 0.875, 0.78125, 0.703125});
+  const WatchedRun r = watch(config, {1.0, 0.875, 0.78125, 0.703125});
   EXPECT_EQ(r.improved, (std::vector<bool>{true, false, false, true}));
 }
 
 TEST(EarlyStopping, WatchesAccuracyUpwards) {
   EarlyStoppingConfig config = with_patience(2);
   config.quantity = "validation_accuracy";
-  const Run r = run(config, {0.1, 0.5, 0.4, 0.5, 0.9});
+  const WatchedRun r = watch(config, {0.1, 0.5, 0.4, 0.5, 0.9});
   EXPECT_EQ(r.improved, (std::vector<bool>{true, true, false, false}));
   EXPECT_EQ(r.stopped_after, 4);
   EXPECT_EQ(r.state.best, 0.5);
 }
 
 TEST(EarlyStopping, NeverTakesNanOrInfinityForAnImprovement) {
-  const Run r = run(with_patience(3), {1.0, kNan, -kInfinity, kNan, 0.1});
+  const WatchedRun r = watch(with_patience(3), {1.0, kNan, -kInfinity, kNan, 0.1});
   EXPECT_EQ(r.stopped_after, 4);
   EXPECT_EQ(r.state.best, 1.0);
 }
@@ -105,7 +105,7 @@ TEST(EarlyStopping, TakesTheFirstFiniteValueAfterNanAsTheBest) {
     EarlyStoppingConfig config = with_patience(3);
     config.quantity = quantity;
     config.min_delta = 100.0;  // binds only once there is a best value
-    const Run r = run(config, {kNan, kNan, 0.5});
+    const WatchedRun r = watch(config, {kNan, kNan, 0.5});
     EXPECT_EQ(r.improved, (std::vector<bool>{false, false, true})) << quantity;
     EXPECT_EQ(r.state.best_epoch, 3) << quantity;
     EXPECT_EQ(r.state.epochs_without_improvement, 0) << quantity;
@@ -113,7 +113,7 @@ TEST(EarlyStopping, TakesTheFirstFiniteValueAfterNanAsTheBest) {
 }
 
 TEST(EarlyStopping, StopsARunThatIsNanFromTheStart) {
-  const Run r = run(with_patience(2), {kNan, kNan, kNan});
+  const WatchedRun r = watch(with_patience(2), {kNan, kNan, kNan});
   EXPECT_EQ(r.stopped_after, 2);
   EXPECT_EQ(r.state.best_epoch, 0);
 }
@@ -121,7 +121,7 @@ TEST(EarlyStopping, StopsARunThatIsNanFromTheStart) {
 TEST(EarlyStopping, TracksTheBestButNeverStopsWhenDisabled) {
   EarlyStoppingConfig config = with_patience(1);
   config.enabled = false;
-  const Run r = run(config, {1.0, 2.0, 3.0, 0.5, 4.0, 5.0});
+  const WatchedRun r = watch(config, {1.0, 2.0, 3.0, 0.5, 4.0, 5.0});
   EXPECT_EQ(r.stopped_after, 0);
   EXPECT_EQ(r.state.best_epoch, 4);
   EXPECT_EQ(r.state.best, 0.5);

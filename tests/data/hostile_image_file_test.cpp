@@ -321,7 +321,7 @@ TEST_F(HostileImageFile, TheProbeSurvivesDamagedHeadersOfTheOldFormat) {
   EXPECT_NO_THROW(probe_image_file(old));
   const std::string good = read_bytes(old);
   int refused = 0;
-  for (size_t i = 0; i < good.size(); i += good.size() / 400) {
+  for (size_t i = 0; i < good.size(); i += good.size() / 250) {
     std::string bad = good;
     bad[i] = static_cast<char>(i % 3 ? bad[i] ^ (1 << (i % 8)) : 0xff);
     write_bytes(old, bad);

@@ -10,7 +10,7 @@ export LOCKSTEP_LIBTORCH=$3
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
 
 rm -rf "$work/prefix"
-cmake --install "$build_folder" --prefix "$work/prefix" > "$work.install.log"
+cmake --install "$build_folder" --prefix "$work/prefix" > /dev/null
 if grep -rl "$source_folder\|$build_folder" "$work"/prefix/lib*/cmake/Lockstep; then
   echo "the installed package names the folders of its build" >&2
   exit 1

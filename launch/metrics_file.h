@@ -1,0 +1,31 @@
+// metrics.jsonl: one JSON object a line, "event" first.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "distributed/training_observer.h"
+
+namespace lockstep {
+
+// start, step, epoch and end lines; numbers that are not finite are null. Each line is written whole and at once. A file that
+// cannot be written to any longer costs a warning, not the run.
+class MetricsFile final : public TrainingObserver {
+ public:
+  // Appends to `path`. On resuming, lines after `resumed_step` are dropped first. Throws Error(kInputOutput).
+  MetricsFile(const std::string& path, int64_t resumed_step);
+  ~MetricsFile() override;
+  void on_start(const StartReport& report) override;
+  void on_step(const StepReport& report) override;
+  void on_epoch(const EpochReport& report) override;
+  void on_end(const EndReport& report) override;
+
+ private:
+  void write(const std::string& line);
+  std::string path_;
+  std::FILE* file_ = nullptr;
+  bool failed_ = false;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,34 @@
+// Progress for people: plain lines through a pipe (mpirun, Slurm), a bar on a terminal.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "distributed/training_observer.h"
+
+namespace lockstep {
+
+// Writes to stdout. A bar is drawn when stdout is a terminal and NO_COLOR is unset; otherwise a line every few seconds and one an epoch.
+class ProgressLines final : public TrainingObserver {
+ public:
+  explicit ProgressLines(std::string run_directory);
+  void on_start(const StartReport& report) override;
+  void on_step(const StepReport& report) override;
+  void on_epoch(const EpochReport& report) override;
+  void on_end(const EndReport& report) override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void clear_bar();
+
+  std::string run_directory_;
+  bool bar_;
+  StartReport start_;
+  Clock::time_point began_ = Clock::now(), last_line_ = began_;
+  int64_t first_step_ = 0;
+};
+
+// "3 min 20 s", "2 h 05 min"
+std::string format_duration(double seconds);
+
+}  // namespace lockstep

@@ -1,0 +1,52 @@
+#!/bin/bash
+# cluster/mpirun-hosts.sh over two hosts (network namespaces): the same losses as one process; and a run that is asked to end saves itself and
+# goes on when the script is started again.
+#   two_hosts_test.sh SOURCE_FOLDER PROGRAM
+set -uo pipefail
+here=$1/tests/cluster
+source "$here/two_hosts.sh"
+reason=$(two_hosts_missing)
+if [[ -n $reason ]]; then
+  echo "skipped: $reason"
+  exit 77
+fi
+
+folder=$(mktemp -d /tmp/lockstep-hosts.XXXXXX)
+finish() {
+  stop_two_hosts
+  rm -rf "$folder"
+}
+trap finish EXIT
+fail() {
+  echo "FAILED: $*" >&2
+  tail -n 40 "$folder"/*.log >&2
+  exit 1
+}
+
+start_two_hosts "$folder" || exit 1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
+export HOSTS=$HOST_A_IP:1,$HOST_B_IP:1 NETWORK=$HOSTS_NETWORK PROGRAM=$2 THREADS=1
+export MPIRUN_OPTIONS="--mca plm_rsh_agent $RSH_AGENT --mca btl tcp,self -x OMPI_MCA_mpi_yield_when_idle"
+script=$1/cluster/mpirun-hosts.sh
+"$PROGRAM" data synth "$folder/set.h5" --train-images 640 --test-images 100 || fail "no synthetic set"
+settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --set epochs=1000 --set early_stopping.enabled=false
+  --set optimizer.learning_rate=0.0001 --set distributed.batch_norm=sync --set distributed.timeout_seconds=60"
+
+# At this learning rate rounding does not grow, so that the curves of any two world sizes agree.
+"$PROGRAM" train $settings --set limits.steps=4 --run-dir "$folder/alone" > "$folder/alone.log" 2>&1 || fail "one process"
+RUN_DIR=$folder/hosts OPTIONS="$settings --set limits.steps=4" on_host a "$script" > "$folder/hosts.log" 2>&1 || fail "two hosts"
+python3 "$here/check_run.py" "$folder/hosts" --ranks 2 --hosts 2 --steps 4 --losses-as "$folder/alone" || fail "two hosts"
+
+export RUN_DIR=$folder/interrupted OPTIONS="$settings --set limits.steps=40"
+on_host a "$script" > "$folder/interrupted.log" 2>&1 &
+shell=$!
+for ((tries = 0; tries < 300; ++tries)); do
+  if (($(grep -c '"event": *"step"' "$RUN_DIR/metrics.jsonl" 2> /dev/null) >= 3)); then break; fi
+  sleep 0.2
+done
+pkill -TERM -P "$shell"
+wait "$shell"
+code=$?
+[[ $code == 75 ]] || fail "asked to end, the script ended with $code instead of 75"
+on_host a "$script" > "$folder/resumed.log" 2>&1 || fail "the second start"
+python3 "$here/check_run.py" "$RUN_DIR" --ranks 2 --hosts 2 --steps 40 || fail "the resumed run"
