@@ -17,9 +17,12 @@ using kernels::Affine;
 using kernels::RowRange;
 
 const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
-const void* data_or_null(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+const void* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+}
 
-// Runs `pass(range, thread)` over all rows; thread < at::get_num_threads(). The cut depends on the number of threads alone.
+// Runs `pass(range, thread)` over all rows; thread < at::get_num_threads(). The cut depends on the
+// number of threads alone.
 template <typename Pass>
 void over_rows(const Activation& shape, Pass&& pass) {
   const int64_t rows = shape.num_rows();
@@ -29,7 +32,8 @@ void over_rows(const Activation& shape, Pass&& pass) {
     return;
   }
   at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) pass(RowRange{rows * t / threads, rows * (t + 1) / threads}, t);
+    for (int64_t t = begin; t < end; ++t)
+      pass(RowRange{rows * t / threads, rows * (t + 1) / threads}, t);
   });
 }
 
@@ -57,12 +61,15 @@ class CpuPasses final : public BatchNormPasses {
     const auto count = static_cast<double>(shape.n * shape.spatial);
     sums[2 * channels] = count;
     if (count == 0) return moments;
-    // bfloat16: sums about the first value of each channel, so that float32 holds deviations, not a large mean. float32: sums in float64.
-    const at::Tensor first = shape.bf16 ? (x.dim() > 2 ? x[0].flatten(1).select(1, 0) : x[0]).to(at::kFloat).contiguous()
-                                        : at::zeros({channels}, at::kFloat);
+    // bfloat16: sums about the first value of each channel, so that float32 holds deviations, not a
+    // large mean. float32: sums in float64.
+    const at::Tensor first =
+        shape.bf16 ? (x.dim() > 2 ? x[0].flatten(1).select(1, 0) : x[0]).to(at::kFloat).contiguous()
+                   : at::zeros({channels}, at::kFloat);
     const float* shift = floats(first);
     sum_over_rows(shape, sums, [&](RowRange range, double* sum, double* squares) {
-      kernels::batch_norm_kernels().forward_sums(shape, x.const_data_ptr(), shift, range, sum, squares);
+      kernels::batch_norm_kernels().forward_sums(
+          shape, x.const_data_ptr(), shift, range, sum, squares);
     });
     for (int64_t c = 0; c < channels; ++c) {
       const double s = shift[c], sum = sums[c];
@@ -72,15 +79,20 @@ class CpuPasses final : public BatchNormPasses {
     return moments;
   }
 
-  BatchNormCoefficients coefficients(const at::Tensor& moments, const at::Tensor& weight, const at::Tensor& bias,
+  BatchNormCoefficients coefficients(const at::Tensor& moments,
+                                     const at::Tensor& weight,
+                                     const at::Tensor& bias,
                                      double epsilon) override {
     const int64_t channels = weight.numel();
     const double* sums = moments.const_data_ptr<double>();
     const double count = sums[2 * channels];
     BatchNormCoefficients result;
     result.has_variance = at::full({1}, count > 1 ? 1.0f : 0.0f, at::kFloat);
-    for (at::Tensor* tensor :
-         {&result.mean, &result.inverse_deviation, &result.unbiased_variance, &result.scale, &result.offset}) {
+    for (at::Tensor* tensor : {&result.mean,
+                               &result.inverse_deviation,
+                               &result.unbiased_variance,
+                               &result.scale,
+                               &result.offset}) {
       *tensor = at::empty({channels}, at::kFloat);
     }
     float* mean = result.mean.mutable_data_ptr<float>();
@@ -103,41 +115,60 @@ class CpuPasses final : public BatchNormPasses {
     return result;
   }
 
-  at::Tensor apply(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& offset, const at::Tensor& residual,
+  at::Tensor apply(const at::Tensor& x,
+                   const at::Tensor& scale,
+                   const at::Tensor& offset,
+                   const at::Tensor& residual,
                    bool relu) override {
     const Activation shape = activation_of(x);
     at::Tensor y = at::empty_like(x);
     void* out = y.mutable_data_ptr();
     over_rows(shape, [&](RowRange range, int64_t) {
-      kernels::batch_norm_kernels().forward_apply(
-          shape, x.const_data_ptr(), data_or_null(residual), relu, Affine{floats(scale), floats(offset)}, out, range);
+      kernels::batch_norm_kernels().forward_apply(shape,
+                                                  x.const_data_ptr(),
+                                                  data_or_null(residual),
+                                                  relu,
+                                                  Affine{floats(scale), floats(offset)},
+                                                  out,
+                                                  range);
     });
     return y;
   }
 
-  at::Tensor gradient_sums(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& mean,
+  at::Tensor gradient_sums(const at::Tensor& x,
+                           const at::Tensor& dy,
+                           const BatchNormMask& mask,
+                           const at::Tensor& mean,
                            const at::Tensor& masked) override {
     const Activation shape = activation_of(x);
     at::Tensor sums = at::zeros({2 * shape.channels}, at::kDouble);
     void* written = masked.defined() ? masked.mutable_data_ptr() : nullptr;
-    sum_over_rows(shape, sums.mutable_data_ptr<double>(), [&](RowRange range, double* sum, double* product_sum) {
-      kernels::batch_norm_kernels().backward_sums(shape,
-                                                  x.const_data_ptr(),
-                                                  dy.const_data_ptr(),
-                                                  data_or_null(mask.y),
-                                                  mask.relu,
-                                                  Affine{floats(mask.scale), floats(mask.offset)},
-                                                  floats(mean),
-                                                  written,
-                                                  range,
-                                                  sum,
-                                                  product_sum);
-    });
+    sum_over_rows(shape,
+                  sums.mutable_data_ptr<double>(),
+                  [&](RowRange range, double* sum, double* product_sum) {
+                    kernels::batch_norm_kernels().backward_sums(
+                        shape,
+                        x.const_data_ptr(),
+                        dy.const_data_ptr(),
+                        data_or_null(mask.y),
+                        mask.relu,
+                        Affine{floats(mask.scale), floats(mask.offset)},
+                        floats(mean),
+                        written,
+                        range,
+                        sum,
+                        product_sum);
+                  });
     return sums;
   }
 
-  at::Tensor input_gradient(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& sums,
-                            const at::Tensor& weight, const at::Tensor& mean, const at::Tensor& inverse_deviation,
+  at::Tensor input_gradient(const at::Tensor& x,
+                            const at::Tensor& dy,
+                            const BatchNormMask& mask,
+                            const at::Tensor& sums,
+                            const at::Tensor& weight,
+                            const at::Tensor& mean,
+                            const at::Tensor& inverse_deviation,
                             const at::Tensor& count) override {
     const Activation shape = activation_of(x);
     const int64_t channels = shape.channels;
@@ -174,7 +205,8 @@ class CpuPasses final : public BatchNormPasses {
 }  // namespace
 
 kernels::Activation activation_of(const at::Tensor& x) {
-  LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "batch norm takes float32 and bfloat16");
+  LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16,
+                 "batch norm takes float32 and bfloat16");
   Activation shape;
   shape.n = x.size(0);
   shape.channels = x.size(1);

@@ -13,8 +13,12 @@ namespace {
 namespace device = kernels::cuda;
 
 const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
-const void* data_or_null(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
-void* current_stream(const at::Tensor& x) { return c10::cuda::getCurrentCUDAStream(x.device().index()).stream(); }
+const void* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+}
+void* current_stream(const at::Tensor& x) {
+  return c10::cuda::getCurrentCUDAStream(x.device().index()).stream();
+}
 
 at::Tensor scratch_for(const kernels::Activation& shape, const at::Tensor& x) {
   return at::empty({device::scratch_floats(shape)}, x.options().dtype(at::kFloat));
@@ -27,18 +31,26 @@ class CudaPasses final : public BatchNormPasses {
     const auto shape = activation_of(x);
     at::Tensor moments = at::empty({2 * shape.channels + 1}, x.options().dtype(at::kDouble));
     at::Tensor scratch = scratch_for(shape, x);
-    device::moments(
-        shape, x.const_data_ptr(), scratch.mutable_data_ptr<float>(), moments.mutable_data_ptr<double>(), current_stream(x));
+    device::moments(shape,
+                    x.const_data_ptr(),
+                    scratch.mutable_data_ptr<float>(),
+                    moments.mutable_data_ptr<double>(),
+                    current_stream(x));
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return moments;
   }
 
-  BatchNormCoefficients coefficients(const at::Tensor& moments, const at::Tensor& weight, const at::Tensor& bias,
+  BatchNormCoefficients coefficients(const at::Tensor& moments,
+                                     const at::Tensor& weight,
+                                     const at::Tensor& bias,
                                      double epsilon) override {
     const c10::cuda::CUDAGuard guard(weight.device());
     BatchNormCoefficients result;
-    for (at::Tensor* tensor :
-         {&result.mean, &result.inverse_deviation, &result.unbiased_variance, &result.scale, &result.offset}) {
+    for (at::Tensor* tensor : {&result.mean,
+                               &result.inverse_deviation,
+                               &result.unbiased_variance,
+                               &result.scale,
+                               &result.offset}) {
       *tensor = at::empty({weight.numel()}, weight.options().requires_grad(false));
     }
     result.has_variance = at::empty({1}, result.mean.options());
@@ -58,7 +70,10 @@ class CudaPasses final : public BatchNormPasses {
     return result;
   }
 
-  at::Tensor apply(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& offset, const at::Tensor& residual,
+  at::Tensor apply(const at::Tensor& x,
+                   const at::Tensor& scale,
+                   const at::Tensor& offset,
+                   const at::Tensor& residual,
                    bool relu) override {
     const c10::cuda::CUDAGuard guard(x.device());
     at::Tensor y = at::empty_like(x);
@@ -73,7 +88,10 @@ class CudaPasses final : public BatchNormPasses {
     return y;
   }
 
-  at::Tensor gradient_sums(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& mean,
+  at::Tensor gradient_sums(const at::Tensor& x,
+                           const at::Tensor& dy,
+                           const BatchNormMask& mask,
+                           const at::Tensor& mean,
                            const at::Tensor& masked) override {
     const c10::cuda::CUDAGuard guard(x.device());
     const auto shape = activation_of(x);
@@ -94,8 +112,13 @@ class CudaPasses final : public BatchNormPasses {
     return sums;
   }
 
-  at::Tensor input_gradient(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& sums,
-                            const at::Tensor& weight, const at::Tensor& mean, const at::Tensor& inverse_deviation,
+  at::Tensor input_gradient(const at::Tensor& x,
+                            const at::Tensor& dy,
+                            const BatchNormMask& mask,
+                            const at::Tensor& sums,
+                            const at::Tensor& weight,
+                            const at::Tensor& mean,
+                            const at::Tensor& inverse_deviation,
                             const at::Tensor& count) override {
     const c10::cuda::CUDAGuard guard(x.device());
     at::Tensor dx = at::empty_like(x);

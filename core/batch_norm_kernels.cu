@@ -1,5 +1,5 @@
-// Sums run in two stages without atomics, so that they repeat bit for bit: blocks write float32 partial sums about a shift, then one
-// thread a channel adds them in float64, in order.
+// Sums run in two stages without atomics, so that they repeat bit for bit: blocks write float32
+// partial sums about a shift, then one thread a channel adds them in float64, in order.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -11,7 +11,8 @@ namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 512;  // of a first stage: enough to fill the largest devices with a few blocks an SM
+constexpr int64_t kMaxBlocks =
+    512;  // of a first stage: enough to fill the largest devices with a few blocks an SM
 
 __device__ float to_float(float v) { return v; }
 __device__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
@@ -46,7 +47,10 @@ struct GradientInput {
 };
 
 template <typename T, int kVector>
-__device__ void load_gradient(const GradientInput& in, int64_t at, const int64_t (&channel)[kVector], float (&x)[kVector],
+__device__ void load_gradient(const GradientInput& in,
+                              int64_t at,
+                              const int64_t (&channel)[kVector],
+                              float (&x)[kVector],
                               float (&g)[kVector]) {
   load<T, kVector>(in.x, at, x);
   load<T, kVector>(in.dy, at, g);
@@ -55,7 +59,8 @@ __device__ void load_gradient(const GradientInput& in, int64_t at, const int64_t
   if (in.y) load<T, kVector>(in.y, at, y);
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
-    const float out = in.y ? y[i] : fmaf(x[i], in.affine.scale[channel[i]], in.affine.offset[channel[i]]);
+    const float out =
+        in.y ? y[i] : fmaf(x[i], in.affine.scale[channel[i]], in.affine.offset[channel[i]]);
     if (out <= 0.0f) g[i] = 0.0f;
   }
 }
@@ -65,7 +70,10 @@ template <typename T, int kVector>
 struct Moments {
   const void* x;
   int64_t spatial_of_first;  // distance between the first image's channels: where the shifts stand
-  __device__ void operator()(int64_t at, const int64_t (&channel)[kVector], float (&first)[kVector], float (&second)[kVector]) const {
+  __device__ void operator()(int64_t at,
+                             const int64_t (&channel)[kVector],
+                             float (&first)[kVector],
+                             float (&second)[kVector]) const {
     float v[kVector];
     load<T, kVector>(x, at, v);
 #pragma unroll
@@ -82,7 +90,10 @@ struct Gradients {
   GradientInput in;
   const float* mean;
   void* masked;
-  __device__ void operator()(int64_t at, const int64_t (&channel)[kVector], float (&first)[kVector], float (&second)[kVector]) const {
+  __device__ void operator()(int64_t at,
+                             const int64_t (&channel)[kVector],
+                             float (&first)[kVector],
+                             float (&second)[kVector]) const {
     float x[kVector], g[kVector];
     load_gradient<T, kVector>(in, at, channel, x, g);
     if (masked) store<T, kVector>(masked, at, g);
@@ -94,10 +105,12 @@ struct Gradients {
   }
 };
 
-// First stage, channels-last. A block has `lanes` threads across channels and kThreads / lanes down rows; blockIdx.y steps over channels where
-// there are more than one row of lanes. scratch: [gridDim.x][2][channels].
+// First stage, channels-last. A block has `lanes` threads across channels and kThreads / lanes down
+// rows; blockIdx.y steps over channels where there are more than one row of lanes. scratch:
+// [gridDim.x][2][channels].
 template <int kVector, typename Term>
-__global__ void sums_channels_last(Term term, int64_t rows, int64_t channels, int lanes, float* scratch) {
+__global__ void sums_channels_last(
+    Term term, int64_t rows, int64_t channels, int lanes, float* scratch) {
   __shared__ float shared[2][kThreads * kVector];
   const int lane = threadIdx.x % lanes, down = threadIdx.x / lanes, height = kThreads / lanes;
   const int64_t c = (blockIdx.y * static_cast<int64_t>(lanes) + lane) * kVector;
@@ -106,7 +119,8 @@ __global__ void sums_channels_last(Term term, int64_t rows, int64_t channels, in
     int64_t channel[kVector];
 #pragma unroll
     for (int i = 0; i < kVector; ++i) channel[i] = c + i;
-    for (int64_t row = blockIdx.x * static_cast<int64_t>(height) + down; row < rows; row += static_cast<int64_t>(gridDim.x) * height) {
+    for (int64_t row = blockIdx.x * static_cast<int64_t>(height) + down; row < rows;
+         row += static_cast<int64_t>(gridDim.x) * height) {
       term(row * channels + c, channel, first, second);
     }
   }
@@ -131,13 +145,15 @@ __global__ void sums_channels_last(Term term, int64_t rows, int64_t channels, in
 
 // First stage, channels-first: block (part, channel) takes every gridDim.x-th image.
 template <typename Term>
-__global__ void sums_channels_first(Term term, int64_t images, int64_t channels, int64_t spatial, float* scratch) {
+__global__ void sums_channels_first(
+    Term term, int64_t images, int64_t channels, int64_t spatial, float* scratch) {
   __shared__ float shared[2][kThreads];
   const int64_t channel[1] = {blockIdx.y};
   float first[1] = {}, second[1] = {};
   for (int64_t n = blockIdx.x; n < images; n += gridDim.x) {
     const int64_t start = (n * channels + channel[0]) * spatial;
-    for (int64_t i = threadIdx.x; i < spatial; i += kThreads) term(start + i, channel, first, second);
+    for (int64_t i = threadIdx.x; i < spatial; i += kThreads)
+      term(start + i, channel, first, second);
   }
   shared[0][threadIdx.x] = first[0];
   shared[1][threadIdx.x] = second[0];
@@ -156,7 +172,12 @@ __global__ void sums_channels_first(Term term, int64_t images, int64_t channels,
 
 // Second stage. With `x`: sums about the first values of the channels become sums about zero.
 template <typename T>
-__global__ void finish_sums(const float* scratch, int64_t parts, int64_t channels, const void* x, int64_t spatial_of_first, double count,
+__global__ void finish_sums(const float* scratch,
+                            int64_t parts,
+                            int64_t channels,
+                            const void* x,
+                            int64_t spatial_of_first,
+                            double count,
                             double* out) {
   const int64_t c = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
   if (c >= channels) return;
@@ -175,7 +196,11 @@ __global__ void finish_sums(const float* scratch, int64_t parts, int64_t channel
   out[channels + c] = second;
 }
 
-__global__ void make_coefficients(int64_t channels, const double* moments, const float* weight, const float* bias, double epsilon,
+__global__ void make_coefficients(int64_t channels,
+                                  const double* moments,
+                                  const float* weight,
+                                  const float* bias,
+                                  double epsilon,
                                   Coefficients out) {
   const int64_t c = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
   if (c >= channels) return;
@@ -194,8 +219,13 @@ __global__ void make_coefficients(int64_t channels, const double* moments, const
 }
 
 // dx = slopes[0] g + slopes[1] x + slopes[2]
-__global__ void make_slopes(int64_t channels, const double* sums, const double* count, const float* weight, const float* mean,
-                            const float* inverse_deviation, float* slopes) {
+__global__ void make_slopes(int64_t channels,
+                            const double* sums,
+                            const double* count,
+                            const float* weight,
+                            const float* mean,
+                            const float* inverse_deviation,
+                            float* slopes) {
   const int64_t c = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
   if (c >= channels) return;
   const double n = *count > 1 ? *count : 1.0;
@@ -209,15 +239,26 @@ __global__ void make_slopes(int64_t channels, const double* sums, const double* 
 
 // Channels of kVector neighbouring values at `at`.
 template <int kVector>
-__device__ void channels_at(int64_t at, int64_t channels, int64_t spatial, bool channels_last, int64_t (&channel)[kVector]) {
+__device__ void channels_at(int64_t at,
+                            int64_t channels,
+                            int64_t spatial,
+                            bool channels_last,
+                            int64_t (&channel)[kVector]) {
   const int64_t c = channels_last ? at % channels : (at / spatial) % channels;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) channel[i] = channels_last ? c + i : c;
 }
 
 template <typename T, int kVector>
-__global__ void apply_kernel(Activation shape, int64_t packs, const void* x, const void* residual, bool relu, Affine affine, void* y) {
-  for (int64_t p = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; p < packs; p += static_cast<int64_t>(gridDim.x) * kThreads) {
+__global__ void apply_kernel(Activation shape,
+                             int64_t packs,
+                             const void* x,
+                             const void* residual,
+                             bool relu,
+                             Affine affine,
+                             void* y) {
+  for (int64_t p = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; p < packs;
+       p += static_cast<int64_t>(gridDim.x) * kThreads) {
     const int64_t at = p * kVector;
     int64_t channel[kVector];
     channels_at<kVector>(at, shape.channels, shape.spatial, shape.channels_last, channel);
@@ -235,8 +276,10 @@ __global__ void apply_kernel(Activation shape, int64_t packs, const void* x, con
 }
 
 template <typename T, int kVector>
-__global__ void input_gradient_kernel(Activation shape, int64_t packs, GradientInput in, const float* slopes, void* dx) {
-  for (int64_t p = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; p < packs; p += static_cast<int64_t>(gridDim.x) * kThreads) {
+__global__ void input_gradient_kernel(
+    Activation shape, int64_t packs, GradientInput in, const float* slopes, void* dx) {
+  for (int64_t p = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; p < packs;
+       p += static_cast<int64_t>(gridDim.x) * kThreads) {
     const int64_t at = p * kVector;
     int64_t channel[kVector];
     channels_at<kVector>(at, shape.channels, shape.spatial, shape.channels_last, channel);
@@ -245,7 +288,8 @@ __global__ void input_gradient_kernel(Activation shape, int64_t packs, GradientI
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
       const int64_t c = channel[i];
-      g[i] = fmaf(g[i], slopes[c], fmaf(x[i], slopes[shape.channels + c], slopes[2 * shape.channels + c]));
+      g[i] = fmaf(
+          g[i], slopes[c], fmaf(x[i], slopes[shape.channels + c], slopes[2 * shape.channels + c]));
     }
     store<T, kVector>(dx, at, g);
   }
@@ -258,7 +302,8 @@ unsigned blocks_for(int64_t threads, int64_t limit) {
 }
 int64_t values(const Activation& shape) { return shape.n * shape.channels * shape.spatial; }
 
-// Calls `call(T, vector width)` with the widest packs of at most 16 bytes that never straddle channels and stay aligned.
+// Calls `call(T, vector width)` with the widest packs of at most 16 bytes that never straddle
+// channels and stay aligned.
 template <typename Call>
 void with_type(const Activation& shape, Call&& call) {
   const int64_t run = shape.channels_last ? shape.channels : shape.spatial;
@@ -276,7 +321,11 @@ int64_t parts_of(const Activation& shape) {
 }
 
 template <int kVector, typename Term, typename ScalarTerm>
-void first_stage(const Activation& shape, Term term, ScalarTerm scalar_term, float* scratch, cudaStream_t stream) {
+void first_stage(const Activation& shape,
+                 Term term,
+                 ScalarTerm scalar_term,
+                 float* scratch,
+                 cudaStream_t stream) {
   const auto parts = static_cast<unsigned>(parts_of(shape));
   if (shape.channels_last) {
     const int64_t packs = shape.channels / kVector;
@@ -285,8 +334,10 @@ void first_stage(const Activation& shape, Term term, ScalarTerm scalar_term, flo
     sums_channels_last<kVector><<<dim3(parts, across), kThreads, 0, stream>>>(
         term, shape.n * shape.spatial, shape.channels, lanes, scratch);
   } else {
-    sums_channels_first<<<dim3(parts, static_cast<unsigned>(shape.channels)), kThreads, 0, stream>>>(
-        scalar_term, shape.n, shape.channels, shape.spatial, scratch);
+    sums_channels_first<<<dim3(parts, static_cast<unsigned>(shape.channels)),
+                          kThreads,
+                          0,
+                          stream>>>(scalar_term, shape.n, shape.channels, shape.spatial, scratch);
   }
 }
 
@@ -298,47 +349,92 @@ void moments(const Activation& shape, const void* x, float* scratch, double* out
   const int64_t first = shape.channels_last ? 1 : shape.spatial;
   with_type(shape, [&](auto type, auto width) {
     using T = decltype(type);
-    first_stage<width.value>(shape, Moments<T, width.value>{x, first}, Moments<T, 1>{x, first}, scratch, stream_of(stream));
+    first_stage<width.value>(shape,
+                             Moments<T, width.value>{x, first},
+                             Moments<T, 1>{x, first},
+                             scratch,
+                             stream_of(stream));
     finish_sums<T><<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
-        scratch, parts_of(shape), shape.channels, x, first, static_cast<double>(shape.n * shape.spatial), out);
+        scratch,
+        parts_of(shape),
+        shape.channels,
+        x,
+        first,
+        static_cast<double>(shape.n * shape.spatial),
+        out);
   });
 }
 
-void coefficients(int64_t channels, const double* moments, const float* weight, const float* bias, double epsilon, Coefficients out,
+void coefficients(int64_t channels,
+                  const double* moments,
+                  const float* weight,
+                  const float* bias,
+                  double epsilon,
+                  Coefficients out,
                   void* stream) {
-  make_coefficients<<<blocks_for(channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(channels, moments, weight, bias, epsilon, out);
+  make_coefficients<<<blocks_for(channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
+      channels, moments, weight, bias, epsilon, out);
 }
 
-void apply(const Activation& shape, const void* x, const void* residual, bool relu, Affine affine, void* y, void* stream) {
+void apply(const Activation& shape,
+           const void* x,
+           const void* residual,
+           bool relu,
+           Affine affine,
+           void* y,
+           void* stream) {
   with_type(shape, [&](auto type, auto width) {
     const int64_t packs = values(shape) / width.value;
-    apply_kernel<decltype(type), width.value><<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(
-        shape, packs, x, residual, relu, affine, y);
+    apply_kernel<decltype(type), width.value>
+        <<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(
+            shape, packs, x, residual, relu, affine, y);
   });
 }
 
-void gradient_sums(const Activation& shape, const void* x, const void* dy, const void* y, bool relu, Affine affine, const float* mean,
-                   void* masked, float* scratch, double* sums, void* stream) {
+void gradient_sums(const Activation& shape,
+                   const void* x,
+                   const void* dy,
+                   const void* y,
+                   bool relu,
+                   Affine affine,
+                   const float* mean,
+                   void* masked,
+                   float* scratch,
+                   double* sums,
+                   void* stream) {
   const GradientInput in{x, dy, y, relu, affine};
   with_type(shape, [&](auto type, auto width) {
     using T = decltype(type);
-    first_stage<width.value>(
-        shape, Gradients<T, width.value>{in, mean, masked}, Gradients<T, 1>{in, mean, masked}, scratch, stream_of(stream));
+    first_stage<width.value>(shape,
+                             Gradients<T, width.value>{in, mean, masked},
+                             Gradients<T, 1>{in, mean, masked},
+                             scratch,
+                             stream_of(stream));
     finish_sums<T><<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
         scratch, parts_of(shape), shape.channels, nullptr, 0, 0.0, sums);
   });
 }
 
-void input_gradient(const Activation& shape, const void* x, const void* dy, bool relu, Affine affine, const double* sums,
-                    const double* count, const float* weight, const float* mean, const float* inverse_deviation, float* slopes,
-                    void* dx, void* stream) {
+void input_gradient(const Activation& shape,
+                    const void* x,
+                    const void* dy,
+                    bool relu,
+                    Affine affine,
+                    const double* sums,
+                    const double* count,
+                    const float* weight,
+                    const float* mean,
+                    const float* inverse_deviation,
+                    float* slopes,
+                    void* dx,
+                    void* stream) {
   make_slopes<<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
       shape.channels, sums, count, weight, mean, inverse_deviation, slopes);
   const GradientInput in{x, dy, nullptr, relu, affine};
   with_type(shape, [&](auto type, auto width) {
     const int64_t packs = values(shape) / width.value;
-    input_gradient_kernel<decltype(type), width.value><<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(
-        shape, packs, in, slopes, dx);
+    input_gradient_kernel<decltype(type), width.value>
+        <<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(shape, packs, in, slopes, dx);
   });
 }
 

@@ -1,4 +1,5 @@
-// CPU kernels of fused batch normalisation: plain memory, no LibTorch. Compiled once for each instruction set.
+// CPU kernels of fused batch normalisation: plain memory, no LibTorch. Compiled once for each
+// instruction set.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ struct Activation {
   bool channels_last = false;
   bool bf16 = false;  // else float32
 
-  // Work is cut along rows: values of all channels at one place (channels-last), or whole images (else).
+  // Work is cut along rows: values of all channels at one place (channels-last), or whole images
+  // (else).
   int64_t num_rows() const { return channels_last ? n * spatial : n; }
 };
 
@@ -29,16 +31,39 @@ struct Affine {
 
 struct BatchNormKernels {
   // sum[c] += Σ (x - shift[c]), sum_of_squares[c] += Σ (x - shift[c])²
-  void (*forward_sums)(const Activation&, const void* x, const float* shift, RowRange, double* sum, double* sum_of_squares);
+  void (*forward_sums)(const Activation&,
+                       const void* x,
+                       const float* shift,
+                       RowRange,
+                       double* sum,
+                       double* sum_of_squares);
   // y = x * scale + offset (+ residual) (then relu)
-  void (*forward_apply)(const Activation&, const void* x, const void* residual, bool relu, Affine, void* y, RowRange);
-  // g = dy where y > 0 (all of dy without relu; y recomputed from x when `y` is null); sum[c] += Σ g, product_sum[c] += Σ g (x - mean[c]);
-  // g is written to `masked` unless null.
-  void (*backward_sums)(const Activation&, const void* x, const void* dy, const void* y, bool relu, Affine, const float* mean,
-                        void* masked, RowRange, double* sum, double* product_sum);
+  void (*forward_apply)(
+      const Activation&, const void* x, const void* residual, bool relu, Affine, void* y, RowRange);
+  // g = dy where y > 0 (all of dy without relu; y recomputed from x when `y` is null); sum[c] += Σ
+  // g, product_sum[c] += Σ g (x - mean[c]); g is written to `masked` unless null.
+  void (*backward_sums)(const Activation&,
+                        const void* x,
+                        const void* dy,
+                        const void* y,
+                        bool relu,
+                        Affine,
+                        const float* mean,
+                        void* masked,
+                        RowRange,
+                        double* sum,
+                        double* product_sum);
   // dx = g * a[c] + x * b[c] + k[c], g as above from `dy`
-  void (*backward_apply)(const Activation&, const void* x, const void* dy, bool relu, Affine, const float* a, const float* b,
-                         const float* k, void* dx, RowRange);
+  void (*backward_apply)(const Activation&,
+                         const void* x,
+                         const void* dy,
+                         bool relu,
+                         Affine,
+                         const float* a,
+                         const float* b,
+                         const float* k,
+                         void* dx,
+                         RowRange);
 };
 
 // The best set this processor has.

@@ -1,143 +1,20 @@
-// The kernels' one implementation, over GCC's vector extensions: each including file compiles it for its own instruction set and names
-// the resulting table in LOCKSTEP_KERNELS. Everything else here has internal linkage, so that the sets cannot mix.
+// The kernels' one implementation: each including file compiles it for its own instruction set and
+// names the resulting table in LOCKSTEP_KERNELS. Everything else here has internal linkage, so that
+// the sets cannot mix.
 #pragma once
 
-#include <cstring>
-
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 #include "core/batch_norm_kernels.h"
+#include "core/batch_norm_kernels_vector.h"
 
 namespace lockstep::kernels {
 namespace {
 
-constexpr int64_t kLanes = 16;
-typedef float Vector __attribute__((vector_size(64)));
-typedef int32_t Mask __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t HalfWords __attribute__((vector_size(32)));
-typedef double Doubles __attribute__((vector_size(128)));
-
-// A block of values stays in the first-level cache while all its channels are visited.
-constexpr int64_t kBlockValues = 8192;
-
-// Not std::min: a template shared with other files could be linked from the one compiled for the largest instruction set.
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-struct Float32 {
-  using Value = float;
-  // Sums of float32 values are taken in float64: they then round to the same statistics however a batch is cut over ranks, so that the same
-  // ReLUs open (one that opens differently changes a gradient by 1e-4).
-  using Sum = Doubles;
-  using ScalarSum = double;
-  static Sum widen(Vector v) { return __builtin_convertvector(v, Doubles); }
-  static float load(const float* p) { return *p; }
-  static void store(float* p, float v) { *p = v; }
-  static Vector load_vector(const float* p) {
-    Vector v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-  }
-  static void store_vector(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
-};
-
-struct BFloat16 {
-  using Value = uint16_t;
-  // Sums over one block, about a shift: float32 is precise enough beside values of 8 bits.
-  using Sum = Vector;
-  using ScalarSum = float;
-  static Sum widen(Vector v) { return v; }
-  static float load(const uint16_t* p) {
-    const uint32_t bits = static_cast<uint32_t>(*p) << 16;
-    float v;
-    std::memcpy(&v, &bits, sizeof v);
-    return v;
-  }
-  static void store(uint16_t* p, float v) {  // round to nearest even; NaN stays NaN
-    uint32_t bits;
-    std::memcpy(&bits, &v, sizeof bits);
-    *p = v != v ? uint16_t{0x7FC0} : static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
-  }
-  static Vector load_vector(const uint16_t* p) {
-    HalfWords half;
-    std::memcpy(&half, p, sizeof half);
-    const Words words = __builtin_convertvector(half, Words) << 16;
-    return reinterpret_cast<Vector>(words);
-  }
-  static void store_vector(uint16_t* p, Vector v) {
-#ifdef __AVX512BF16__
-    const __m256bh half = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(v));
-    std::memcpy(p, &half, sizeof half);
-#else
-    const Words bits = reinterpret_cast<Words>(v);
-    Words rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-    rounded = v != v ? Words{} + 0x7FC0u : rounded;
-    const HalfWords half = __builtin_convertvector(rounded, HalfWords);
-    std::memcpy(p, &half, sizeof half);
-#endif
-  }
-};
-
-inline Vector splat(float v) { return Vector{} + v; }
-
-// NaN stays, as in torch.relu, and lets the gradient through.
-inline Vector relu(Vector v) { return v < 0.0f ? Vector{} : v; }
-inline float relu(float v) { return v < 0.0f ? 0.0f : v; }
-
-template <typename Sum>
-void add_to(double* sums, Sum v) {
-  Doubles total;
-  std::memcpy(&total, sums, sizeof total);
-  total += __builtin_convertvector(v, Doubles);
-  std::memcpy(sums, &total, sizeof total);
-}
-
-template <typename Sum>
-double total(Sum v) {
-  double sum = 0;
-  for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
-}
-
-// Lifts dtype and flags to template parameters.
-template <typename Call>
-void with_dtype(const Activation& shape, Call&& call) {
-  if (shape.bf16) {
-    call(BFloat16{});
-  } else {
-    call(Float32{});
-  }
-}
-
-// Visits a channels-last range: `vectors(row, channel, count)` for `count` rows of 16 channels at `channel`, `scalars(row, channel, count)` for
-// single channels behind the last full vector. Block by block, so that all channels of a block are visited while it is cached.
-template <typename Vectors, typename Scalars>
-void visit_channels_last(const Activation& shape, RowRange range, Vectors&& vectors, Scalars&& scalars) {
-  const int64_t channels = shape.channels;
-  const int64_t block_rows = channels < kBlockValues / 8 ? kBlockValues / channels : 8;
-  for (int64_t row = range.begin; row < range.end; row += block_rows) {
-    const int64_t count = smaller(block_rows, range.end - row);
-    int64_t c = 0;
-    for (; c + kLanes <= channels; c += kLanes) vectors(row, c, count);
-    for (; c < channels; ++c) scalars(row, c, count);
-  }
-}
-
-// Visits a channels-first range: `run(offset, channel, count)` for runs of at most a block of values of one channel.
-template <typename Run>
-void visit_channels_first(const Activation& shape, RowRange range, Run&& run) {
-  for (int64_t image = range.begin; image < range.end; ++image) {
-    for (int64_t c = 0; c < shape.channels; ++c) {
-      const int64_t start = (image * shape.channels + c) * shape.spatial;
-      for (int64_t i = 0; i < shape.spatial; i += kBlockValues) run(start + i, c, smaller(kBlockValues, shape.spatial - i));
-    }
-  }
-}
-
 template <typename T>
-void forward_sums_of(const Activation& shape, const typename T::Value* x, const float* shift, RowRange range, double* sum,
+void forward_sums_of(const Activation& shape,
+                     const typename T::Value* x,
+                     const float* shift,
+                     RowRange range,
+                     double* sum,
                      double* squares) {
   using Sum = typename T::Sum;
   const int64_t channels = shape.channels;
@@ -146,11 +23,12 @@ void forward_sums_of(const Activation& shape, const typename T::Value* x, const 
     s += v;
     q += v * v;
   };
-  const auto scalar = [&](int64_t at, int64_t c, typename T::ScalarSum& s, typename T::ScalarSum& q) {
-    const typename T::ScalarSum v = T::load(x + at) - shift[c];
-    s += v;
-    q += v * v;
-  };
+  const auto scalar =
+      [&](int64_t at, int64_t c, typename T::ScalarSum& s, typename T::ScalarSum& q) {
+        const typename T::ScalarSum v = T::load(x + at) - shift[c];
+        s += v;
+        q += v * v;
+      };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
       Sum s[2] = {}, q[2] = {};
@@ -190,8 +68,12 @@ void forward_sums_of(const Activation& shape, const typename T::Value* x, const 
 }
 
 template <typename T, bool kRelu, bool kResidual>
-void forward_apply_of(const Activation& shape, const typename T::Value* x, const typename T::Value* residual, Affine affine,
-                      typename T::Value* y, RowRange range) {
+void forward_apply_of(const Activation& shape,
+                      const typename T::Value* x,
+                      const typename T::Value* residual,
+                      Affine affine,
+                      typename T::Value* y,
+                      RowRange range) {
   const auto vector = [&](int64_t at, Vector scale, Vector offset) {
     Vector v = T::load_vector(x + at) * scale + offset;
     if constexpr (kResidual) v += T::load_vector(residual + at);
@@ -217,7 +99,8 @@ void forward_apply_of(const Activation& shape, const typename T::Value* x, const
       shape,
       range,
       [&](int64_t row, int64_t c, int64_t count) {
-        const Vector scale = Float32::load_vector(affine.scale + c), offset = Float32::load_vector(affine.offset + c);
+        const Vector scale = Float32::load_vector(affine.scale + c),
+                     offset = Float32::load_vector(affine.offset + c);
         for (int64_t r = row; r < row + count; ++r) vector(r * shape.channels + c, scale, offset);
       },
       [&](int64_t row, int64_t c, int64_t count) {
@@ -229,7 +112,11 @@ enum class MaskFrom { kNothing, kInput, kOutput };
 
 // dy, or zero where the relu was closed.
 template <typename T, MaskFrom kMask>
-inline Vector masked_vector(const typename T::Value* dy, const typename T::Value* y, int64_t at, Vector x, Vector scale,
+inline Vector masked_vector(const typename T::Value* dy,
+                            const typename T::Value* y,
+                            int64_t at,
+                            Vector x,
+                            Vector scale,
                             Vector offset) {
   const Vector g = T::load_vector(dy + at);
   if constexpr (kMask == MaskFrom::kInput) return x * scale + offset <= 0.0f ? Vector{} : g;
@@ -238,7 +125,12 @@ inline Vector masked_vector(const typename T::Value* dy, const typename T::Value
 }
 
 template <typename T, MaskFrom kMask>
-inline float masked_scalar(const typename T::Value* dy, const typename T::Value* y, int64_t at, float x, float scale, float offset) {
+inline float masked_scalar(const typename T::Value* dy,
+                           const typename T::Value* y,
+                           int64_t at,
+                           float x,
+                           float scale,
+                           float offset) {
   const float g = T::load(dy + at);
   if constexpr (kMask == MaskFrom::kInput) return x * scale + offset <= 0.0f ? 0.0f : g;
   if constexpr (kMask == MaskFrom::kOutput) return T::load(y + at) <= 0.0f ? 0.0f : g;
@@ -246,8 +138,15 @@ inline float masked_scalar(const typename T::Value* dy, const typename T::Value*
 }
 
 template <typename T, MaskFrom kMask, bool kWrite>
-void backward_sums_of(const Activation& shape, const typename T::Value* x, const typename T::Value* dy, const typename T::Value* y,
-                      Affine affine, const float* mean, typename T::Value* masked, RowRange range, double* sum,
+void backward_sums_of(const Activation& shape,
+                      const typename T::Value* x,
+                      const typename T::Value* dy,
+                      const typename T::Value* y,
+                      Affine affine,
+                      const float* mean,
+                      typename T::Value* masked,
+                      RowRange range,
+                      double* sum,
                       double* product_sum) {
   struct Lane {
     typename T::Sum s{}, q{};
@@ -286,13 +185,15 @@ void backward_sums_of(const Activation& shape, const typename T::Value* x, const
       shape,
       range,
       [&](int64_t row, int64_t c, int64_t count) {
-        const Vector scale = Float32::load_vector(affine.scale + c), offset = Float32::load_vector(affine.offset + c);
+        const Vector scale = Float32::load_vector(affine.scale + c),
+                     offset = Float32::load_vector(affine.offset + c);
         const Vector center = Float32::load_vector(mean + c);
         const int64_t start = row * shape.channels + c;
         Lane lanes[4];
         int64_t r = 0;
         for (; r + 4 <= count; r += 4) {
-          for (int64_t u = 0; u < 4; ++u) vector(start + (r + u) * shape.channels, scale, offset, center, lanes[u]);
+          for (int64_t u = 0; u < 4; ++u)
+            vector(start + (r + u) * shape.channels, scale, offset, center, lanes[u]);
         }
         for (; r < count; ++r) vector(start + r * shape.channels, scale, offset, center, lanes[0]);
         add_to(sum + c, (lanes[0].s + lanes[1].s) + (lanes[2].s + lanes[3].s));
@@ -307,13 +208,21 @@ void backward_sums_of(const Activation& shape, const typename T::Value* x, const
 }
 
 template <typename T, MaskFrom kMask>
-void backward_apply_of(const Activation& shape, const typename T::Value* x, const typename T::Value* dy, Affine affine, const float* a,
-                       const float* b, const float* k, typename T::Value* dx, RowRange range) {
-  const auto vector = [&](int64_t at, Vector scale, Vector offset, Vector va, Vector vb, Vector vk) {
-    const Vector v = T::load_vector(x + at);
-    const Vector g = masked_vector<T, kMask>(dy, nullptr, at, v, scale, offset);
-    T::store_vector(dx + at, g * va + (v * vb + vk));
-  };
+void backward_apply_of(const Activation& shape,
+                       const typename T::Value* x,
+                       const typename T::Value* dy,
+                       Affine affine,
+                       const float* a,
+                       const float* b,
+                       const float* k,
+                       typename T::Value* dx,
+                       RowRange range) {
+  const auto vector =
+      [&](int64_t at, Vector scale, Vector offset, Vector va, Vector vb, Vector vk) {
+        const Vector v = T::load_vector(x + at);
+        const Vector g = masked_vector<T, kMask>(dy, nullptr, at, v, scale, offset);
+        T::store_vector(dx + at, g * va + (v * vb + vk));
+      };
   const auto scalar = [&](int64_t at, int64_t c) {
     const float v = T::load(x + at);
     const float g = masked_scalar<T, kMask>(dy, nullptr, at, v, affine.scale[c], affine.offset[c]);
@@ -333,27 +242,45 @@ void backward_apply_of(const Activation& shape, const typename T::Value* x, cons
       shape,
       range,
       [&](int64_t row, int64_t c, int64_t count) {
-        const Vector scale = Float32::load_vector(affine.scale + c), offset = Float32::load_vector(affine.offset + c);
-        const Vector va = Float32::load_vector(a + c), vb = Float32::load_vector(b + c), vk = Float32::load_vector(k + c);
-        for (int64_t r = row; r < row + count; ++r) vector(r * shape.channels + c, scale, offset, va, vb, vk);
+        const Vector scale = Float32::load_vector(affine.scale + c),
+                     offset = Float32::load_vector(affine.offset + c);
+        const Vector va = Float32::load_vector(a + c), vb = Float32::load_vector(b + c),
+                     vk = Float32::load_vector(k + c);
+        for (int64_t r = row; r < row + count; ++r)
+          vector(r * shape.channels + c, scale, offset, va, vb, vk);
       },
       [&](int64_t row, int64_t c, int64_t count) {
         for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c);
       });
 }
 
-void forward_sums(const Activation& shape, const void* x, const float* shift, RowRange range, double* sum, double* squares) {
+void forward_sums(const Activation& shape,
+                  const void* x,
+                  const float* shift,
+                  RowRange range,
+                  double* sum,
+                  double* squares) {
   with_dtype(shape, [&]<typename T>(T) {
     forward_sums_of<T>(shape, static_cast<const typename T::Value*>(x), shift, range, sum, squares);
   });
 }
 
-void forward_apply(const Activation& shape, const void* x, const void* residual, bool relu, Affine affine, void* y, RowRange range) {
+void forward_apply(const Activation& shape,
+                   const void* x,
+                   const void* residual,
+                   bool relu,
+                   Affine affine,
+                   void* y,
+                   RowRange range) {
   with_dtype(shape, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<bool kRelu, bool kResidual>() {
-      forward_apply_of<T, kRelu, kResidual>(
-          shape, static_cast<const Value*>(x), static_cast<const Value*>(residual), affine, static_cast<Value*>(y), range);
+      forward_apply_of<T, kRelu, kResidual>(shape,
+                                            static_cast<const Value*>(x),
+                                            static_cast<const Value*>(residual),
+                                            affine,
+                                            static_cast<Value*>(y),
+                                            range);
     };
     if (residual && relu) return run.template operator()<true, true>();
     if (residual) return run.template operator()<false, true>();
@@ -362,8 +289,17 @@ void forward_apply(const Activation& shape, const void* x, const void* residual,
   });
 }
 
-void backward_sums(const Activation& shape, const void* x, const void* dy, const void* y, bool relu, Affine affine, const float* mean,
-                   void* masked, RowRange range, double* sum, double* product_sum) {
+void backward_sums(const Activation& shape,
+                   const void* x,
+                   const void* dy,
+                   const void* y,
+                   bool relu,
+                   Affine affine,
+                   const float* mean,
+                   void* masked,
+                   RowRange range,
+                   double* sum,
+                   double* product_sum) {
   with_dtype(shape, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<MaskFrom kMask, bool kWrite>() {
@@ -385,13 +321,28 @@ void backward_sums(const Activation& shape, const void* x, const void* dy, const
   });
 }
 
-void backward_apply(const Activation& shape, const void* x, const void* dy, bool relu, Affine affine, const float* a, const float* b,
-                    const float* k, void* dx, RowRange range) {
+void backward_apply(const Activation& shape,
+                    const void* x,
+                    const void* dy,
+                    bool relu,
+                    Affine affine,
+                    const float* a,
+                    const float* b,
+                    const float* k,
+                    void* dx,
+                    RowRange range) {
   with_dtype(shape, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<MaskFrom kMask>() {
-      backward_apply_of<T, kMask>(
-          shape, static_cast<const Value*>(x), static_cast<const Value*>(dy), affine, a, b, k, static_cast<Value*>(dx), range);
+      backward_apply_of<T, kMask>(shape,
+                                  static_cast<const Value*>(x),
+                                  static_cast<const Value*>(dy),
+                                  affine,
+                                  a,
+                                  b,
+                                  k,
+                                  static_cast<Value*>(dx),
+                                  range);
     };
     if (relu) return run.template operator()<MaskFrom::kInput>();
     run.template operator()<MaskFrom::kNothing>();
@@ -401,7 +352,8 @@ void backward_apply(const Activation& shape, const void* x, const void* dy, bool
 }  // namespace
 
 const BatchNormKernels& LOCKSTEP_KERNELS() {
-  static constexpr BatchNormKernels kTable{forward_sums, forward_apply, backward_sums, backward_apply};
+  static constexpr BatchNormKernels kTable{
+      forward_sums, forward_apply, backward_sums, backward_apply};
   return kTable;
 }
 

@@ -1,5 +1,6 @@
-// The passes of fused batch normalisation on one kind of device. Tensors x, y, dy, residual: one dtype (float32 or bfloat16), one layout
-// (contiguous, or channels-last for all); per-channel tensors [C] float32 unless said otherwise.
+// The passes of fused batch normalisation on one kind of device. Tensors x, y, dy, residual: one
+// dtype (float32 or bfloat16), one layout (contiguous, or channels-last for all); per-channel
+// tensors [C] float32 unless said otherwise.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +16,8 @@ struct BatchNormCoefficients {
   at::Tensor has_variance;   // [1]: 1 if there was more than one value per channel, else 0
 };
 
-// Where the ReLU was open: y > 0, of `y` if defined, else of x * scale + offset. Without relu everywhere.
+// Where the ReLU was open: y > 0, of `y` if defined, else of x * scale + offset. Without relu
+// everywhere.
 struct BatchNormMask {
   bool relu = false;
   at::Tensor scale, offset;
@@ -25,19 +27,34 @@ struct BatchNormMask {
 class BatchNormPasses {
  public:
   virtual ~BatchNormPasses() = default;
-  // [2C + 1] float64: Σx, Σx², values per channel. In float64 so that sums of different ranks add without cancelling for large means.
+  // [2C + 1] float64: Σx, Σx², values per channel. In float64 so that sums of different ranks add
+  // without cancelling for large means.
   virtual at::Tensor moments(const at::Tensor& x) = 0;
-  virtual BatchNormCoefficients coefficients(const at::Tensor& moments, const at::Tensor& weight, const at::Tensor& bias,
+  virtual BatchNormCoefficients coefficients(const at::Tensor& moments,
+                                             const at::Tensor& weight,
+                                             const at::Tensor& bias,
                                              double epsilon) = 0;
-  virtual at::Tensor apply(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& offset, const at::Tensor& residual,
+  virtual at::Tensor apply(const at::Tensor& x,
+                           const at::Tensor& scale,
+                           const at::Tensor& offset,
+                           const at::Tensor& residual,
                            bool relu) = 0;
-  // [2C] float64: Σg, Σg (x - mean) for the masked gradient g, which is written to `masked` where that is defined.
-  virtual at::Tensor gradient_sums(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& mean,
+  // [2C] float64: Σg, Σg (x - mean) for the masked gradient g, which is written to `masked` where
+  // that is defined.
+  virtual at::Tensor gradient_sums(const at::Tensor& x,
+                                   const at::Tensor& dy,
+                                   const BatchNormMask& mask,
+                                   const at::Tensor& mean,
                                    const at::Tensor& masked) = 0;
-  // `count`: values per channel, [1] float64 (the last of the moments): on the device, so that nothing waits for it.
-  // dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²))
-  virtual at::Tensor input_gradient(const at::Tensor& x, const at::Tensor& dy, const BatchNormMask& mask, const at::Tensor& sums,
-                                    const at::Tensor& weight, const at::Tensor& mean, const at::Tensor& inverse_deviation,
+  // `count`: values per channel, [1] float64 (the last of the moments): on the device, so that
+  // nothing waits for it. dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²))
+  virtual at::Tensor input_gradient(const at::Tensor& x,
+                                    const at::Tensor& dy,
+                                    const BatchNormMask& mask,
+                                    const at::Tensor& sums,
+                                    const at::Tensor& weight,
+                                    const at::Tensor& mean,
+                                    const at::Tensor& inverse_deviation,
                                     const at::Tensor& count) = 0;
 };
 

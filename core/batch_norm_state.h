@@ -1,4 +1,5 @@
-// The running statistics of all batch-norm layers of a model as flat memory, updated once per update from reduced sums.
+// The running statistics of all batch-norm layers of a model as flat memory, updated once per
+// update from reduced sums.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -9,19 +10,22 @@
 
 namespace lockstep {
 
-// Finds every BatchNorm in `module` and re-points its running buffers and contributions into flat tensors. The module must live on
-// its final device. The layers keep working as before; this object must outlive their training.
+// Finds every BatchNorm in `module` and re-points its running buffers and contributions into flat
+// tensors. The module must live on its final device. The layers keep working as before; this object
+// must outlive their training.
 class BatchNormState {
  public:
   explicit BatchNormState(torch::nn::Module& module);
 
-  // What a step's forward passes have added, float32 [contribution_size()]: the caller lets it travel with the gradients.
-  // `storage` becomes that memory (a slice of the caller's reduction buffer).
+  // What a step's forward passes have added, float32 [contribution_size()]: the caller lets it
+  // travel with the gradients. `storage` becomes that memory (a slice of the caller's reduction
+  // buffer).
   int64_t contribution_size() const { return 2 * num_channels_ + 2 * num_layers_; }
   void attach(const at::Tensor& storage);
 
-  // Moves the running statistics by the sums in the attached storage (equal on all ranks by then): running = (1 - momentum) running +
-  // momentum * sum / images, per layer; a layer without contribution keeps its values. Counts one batch.
+  // Moves the running statistics by the sums in the attached storage (equal on all ranks by then):
+  // running = (1 - momentum) running + momentum * sum / images, per layer; a layer without
+  // contribution keeps its values. Counts one batch.
   void update();
 
  private:

@@ -23,14 +23,19 @@ std::set<const void*> norm_parameters(const torch::nn::Module& module) {
   std::set<const void*> found;
   for (const auto& child : module.modules()) {
     if (is_norm(*child)) {
-      for (const auto& parameter : child->parameters(false)) found.insert(parameter.unsafeGetTensorImpl());
+      for (const auto& parameter : child->parameters(false))
+        found.insert(parameter.unsafeGetTensorImpl());
     }
   }
   return found;
 }
 
-// The slice of `flat` that holds `entry`, in the parameter's logical shape; channels-last in memory where asked for.
-at::Tensor view_of(const at::Tensor& flat, int64_t offset, at::IntArrayRef shape, bool channels_last) {
+// The slice of `flat` that holds `entry`, in the parameter's logical shape; channels-last in memory
+// where asked for.
+at::Tensor view_of(const at::Tensor& flat,
+                   int64_t offset,
+                   at::IntArrayRef shape,
+                   bool channels_last) {
   int64_t count = 1;
   for (int64_t size : shape) count *= size;
   at::Tensor range = flat.narrow(0, offset, count);
@@ -42,7 +47,8 @@ at::Tensor view_of(const at::Tensor& flat, int64_t offset, at::IntArrayRef shape
 
 }  // namespace
 
-FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& options) : options_(options) {
+FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& options)
+    : options_(options) {
   const auto named = module.named_parameters();
   const auto norms = norm_parameters(module);
   LOCKSTEP_CHECK(!named.is_empty(), "the module has no parameters");
@@ -52,12 +58,14 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
   for (auto it = named.end(); it != named.begin();) {
     --it;
     const at::Tensor& parameter = it->value();
-    LOCKSTEP_CHECK(parameter.scalar_type() == at::kFloat, "parameter '{}' is not float32", it->key());
+    LOCKSTEP_CHECK(
+        parameter.scalar_type() == at::kFloat, "parameter '{}' is not float32", it->key());
     FlatEntry entry;
     entry.name = it->key();
     entry.leaf = parameter;
     entry.count = parameter.numel();
-    const bool norm_or_bias = norms.count(parameter.unsafeGetTensorImpl()) > 0 || parameter.dim() <= 1;
+    const bool norm_or_bias =
+        norms.count(parameter.unsafeGetTensorImpl()) > 0 || parameter.dim() <= 1;
     entry.decay = options.decay_norms_and_biases || !norm_or_bias;
     ordered.push_back(std::move(entry));
   }
@@ -66,10 +74,12 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
   for (size_t first = 0; first < ordered.size();) {
     size_t last = first;
     int64_t elements = 0;
-    while (last < ordered.size() && (last == first || elements + ordered[last].count <= bucket_elements)) {
+    while (last < ordered.size() &&
+           (last == first || elements + ordered[last].count <= bucket_elements)) {
       elements += ordered[last++].count;
     }
-    std::stable_partition(ordered.begin() + static_cast<int64_t>(first), ordered.begin() + static_cast<int64_t>(last),
+    std::stable_partition(ordered.begin() + static_cast<int64_t>(first),
+                          ordered.begin() + static_cast<int64_t>(last),
                           [](const FlatEntry& entry) { return entry.decay; });
     FlatBucket bucket;
     bucket.begin = bucket.decay_end = num_elements_;
@@ -95,7 +105,8 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
     entry.master = view_of(master_, entry.offset, shape, options.channels_last);
     entry.master.copy_(entry.leaf);
     const bool shadowed = options.bf16 && norms.count(entry.leaf.unsafeGetTensorImpl()) == 0;
-    entry.leaf.set_data(shadowed ? view_of(shadow_, entry.offset, shape, options.channels_last) : entry.master);
+    entry.leaf.set_data(shadowed ? view_of(shadow_, entry.offset, shape, options.channels_last)
+                                 : entry.master);
   }
   make_gradient_views(0);
   refresh_leaves();

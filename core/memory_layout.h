@@ -1,4 +1,5 @@
-// Which memory layout a model runs fastest in: a fixed table, so that nothing measured at run time changes a number.
+// Which memory layout a model runs fastest in: a fixed table, so that nothing measured at run time
+// changes a number.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -14,33 +14,43 @@
 namespace lockstep {
 namespace {
 
-float uniform(uint32_t bits) { return (static_cast<float>(bits >> 8) + 0.5f) * 0x1p-24f; }  // in (0, 1)
+float uniform(uint32_t bits) {
+  return (static_cast<float>(bits >> 8) + 0.5f) * 0x1p-24f;
+}  // in (0, 1)
 
-// Fills `tensor` (float32, CPU, any strides) in logical order with `value(four random words, index within them)`; the numbers depend on
-// (seed, parameter number, element) alone.
+// Fills `tensor` (float32, CPU, any strides) in logical order with `value(four random words, index
+// within them)`; the numbers depend on (seed, parameter number, element) alone.
 template <typename Value>
 void fill(const at::Tensor& tensor, const Philox& random, uint32_t parameter, Value&& value) {
   at::Tensor numbers = at::empty(tensor.sizes(), at::kFloat);
   float* out = numbers.mutable_data_ptr<float>();
   const int64_t count = numbers.numel();
   for (int64_t i = 0; i < count; i += 4) {
-    const auto words = random(static_cast<uint32_t>(i / 4), static_cast<uint32_t>(i >> 34), parameter);
+    const auto words =
+        random(static_cast<uint32_t>(i / 4), static_cast<uint32_t>(i >> 34), parameter);
     for (int64_t j = 0; j < std::min<int64_t>(4, count - i); ++j) out[i + j] = value(words, j);
   }
   tensor.copy_(numbers);
 }
 
-void fill_normal(const at::Tensor& tensor, const Philox& random, uint32_t parameter, double deviation) {
+void fill_normal(const at::Tensor& tensor,
+                 const Philox& random,
+                 uint32_t parameter,
+                 double deviation) {
   fill(tensor, random, parameter, [&](const std::array<uint32_t, 4>& words, int64_t j) {
     // Box-Muller: words 0, 1 make values 0, 1 and words 2, 3 make values 2, 3.
     const size_t pair = static_cast<size_t>(j) / 2 * 2;
     const double radius = std::sqrt(-2.0 * std::log(uniform(words[pair])));
     const double angle = 2.0 * std::numbers::pi * uniform(words[pair + 1]);
-    return static_cast<float>(deviation * radius * (j % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+    return static_cast<float>(deviation * radius *
+                              (j % 2 == 0 ? std::cos(angle) : std::sin(angle)));
   });
 }
 
-void fill_uniform(const at::Tensor& tensor, const Philox& random, uint32_t parameter, double bound) {
+void fill_uniform(const at::Tensor& tensor,
+                  const Philox& random,
+                  uint32_t parameter,
+                  double bound) {
   fill(tensor, random, parameter, [&](const std::array<uint32_t, 4>& words, int64_t j) {
     return static_cast<float>(bound * (2.0 * uniform(words[static_cast<size_t>(j)]) - 1.0));
   });
@@ -50,19 +60,33 @@ void fill_uniform(const at::Tensor& tensor, const Philox& random, uint32_t param
 
 const std::vector<ModelEntry>& registered_models() {
   static const std::vector<ModelEntry> models = {
-      {"resnet20", "CIFAR ResNet, 20 layers (He et al. 2015, section 4.2, shortcut A)", models::make_resnet20},
-      {"resnet32", "CIFAR ResNet, 32 layers (He et al. 2015, section 4.2, shortcut A)", models::make_resnet32},
-      {"resnet44", "CIFAR ResNet, 44 layers (He et al. 2015, section 4.2, shortcut A)", models::make_resnet44},
-      {"resnet56", "CIFAR ResNet, 56 layers (He et al. 2015, section 4.2, shortcut A)", models::make_resnet56},
-      {"resnet110", "CIFAR ResNet, 110 layers (He et al. 2015, section 4.2, shortcut A)", models::make_resnet110},
+      {"resnet20",
+       "CIFAR ResNet, 20 layers (He et al. 2015, section 4.2, shortcut A)",
+       models::make_resnet20},
+      {"resnet32",
+       "CIFAR ResNet, 32 layers (He et al. 2015, section 4.2, shortcut A)",
+       models::make_resnet32},
+      {"resnet44",
+       "CIFAR ResNet, 44 layers (He et al. 2015, section 4.2, shortcut A)",
+       models::make_resnet44},
+      {"resnet56",
+       "CIFAR ResNet, 56 layers (He et al. 2015, section 4.2, shortcut A)",
+       models::make_resnet56},
+      {"resnet110",
+       "CIFAR ResNet, 110 layers (He et al. 2015, section 4.2, shortcut A)",
+       models::make_resnet110},
       {"resnet18", "ResNet-18 with a 32x32 stem (He et al. 2015, table 1)", models::make_resnet18},
       {"resnet34", "ResNet-34 with a 32x32 stem (He et al. 2015, table 1)", models::make_resnet34},
-      {"resnet50", "ResNet-50 with a 32x32 stem, stride on the 3x3 (He et al. 2015, table 1)", models::make_resnet50},
+      {"resnet50",
+       "ResNet-50 with a 32x32 stem, stride on the 3x3 (He et al. 2015, table 1)",
+       models::make_resnet50},
   };
   return models;
 }
 
-std::shared_ptr<ImageClassifier> make_model(const std::string& name, const ModelOptions& options, uint64_t seed) {
+std::shared_ptr<ImageClassifier> make_model(const std::string& name,
+                                            const ModelOptions& options,
+                                            uint64_t seed) {
   std::vector<std::string> names;
   for (const ModelEntry& entry : registered_models()) {
     if (entry.name == name) {
@@ -73,7 +97,9 @@ std::shared_ptr<ImageClassifier> make_model(const std::string& name, const Model
     names.push_back(entry.name);
   }
   const std::string nearest = nearest_of(name, names);
-  throw_error(ExitCode::kUsage, "unknown model '{}'{}. `lockstep models` lists them all.", name,
+  throw_error(ExitCode::kUsage,
+              "unknown model '{}'{}. `lockstep models` lists them all.",
+              name,
               nearest.empty() ? "" : fmt::format(": did you mean '{}'?", nearest));
 }
 

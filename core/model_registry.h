@@ -26,12 +26,15 @@ struct ModelEntry {
 
 const std::vector<ModelEntry>& registered_models();
 
-// The model on the CPU in float32, initialised from `seed` alone (a counter-based stream per parameter: the same on every rank and
-// at every world size). Throws Error(kUsage) for an unknown name, with the nearest known one.
-std::shared_ptr<ImageClassifier> make_model(const std::string& name, const ModelOptions& options, uint64_t seed);
+// The model on the CPU in float32, initialised from `seed` alone (a counter-based stream per
+// parameter: the same on every rank and at every world size). Throws Error(kUsage) for an unknown
+// name, with the nearest known one.
+std::shared_ptr<ImageClassifier> make_model(const std::string& name,
+                                            const ModelOptions& options,
+                                            uint64_t seed);
 
-// Weights as He et al. 2015 (normal, fan-out, gain sqrt 2) for convolutions, ones and zeros for norms, PyTorch's default
-// (Kaiming-uniform with a = sqrt 5: U(±1/sqrt fan_in)) for linear layers.
+// Weights as He et al. 2015 (normal, fan-out, gain sqrt 2) for convolutions, ones and zeros for
+// norms, PyTorch's default (Kaiming-uniform with a = sqrt 5: U(±1/sqrt fan_in)) for linear layers.
 void initialise(torch::nn::Module& module, uint64_t seed);
 
 }  // namespace lockstep

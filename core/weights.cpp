@@ -9,17 +9,22 @@
 namespace lockstep {
 namespace {
 
-// Where each named tensor of the module lives: float32 masters for parameters, the buffers themselves.
-std::vector<std::pair<std::string, at::Tensor>> places(const torch::nn::Module& module, const FlatParameters& parameters) {
+// Where each named tensor of the module lives: float32 masters for parameters, the buffers
+// themselves.
+std::vector<std::pair<std::string, at::Tensor>> places(const torch::nn::Module& module,
+                                                       const FlatParameters& parameters) {
   std::map<std::string, at::Tensor> masters;
   for (const FlatEntry& entry : parameters.entries()) masters.emplace(entry.name, entry.master);
   std::vector<std::pair<std::string, at::Tensor>> found;
-  for (const auto& item : module.named_parameters()) found.emplace_back(item.key(), masters.at(item.key()));
+  for (const auto& item : module.named_parameters())
+    found.emplace_back(item.key(), masters.at(item.key()));
   for (const auto& item : module.named_buffers()) found.emplace_back(item.key(), item.value());
   return found;
 }
 
-std::string shape_text(const at::Tensor& tensor) { return fmt::format("[{}]", fmt::join(tensor.sizes(), ", ")); }
+std::string shape_text(const at::Tensor& tensor) {
+  return fmt::format("[{}]", fmt::join(tensor.sizes(), ", "));
+}
 
 }  // namespace
 
@@ -32,7 +37,9 @@ NamedTensors export_weights(const torch::nn::Module& module, const FlatParameter
   return tensors;
 }
 
-void import_weights(torch::nn::Module& module, FlatParameters& parameters, const NamedTensors& tensors,
+void import_weights(torch::nn::Module& module,
+                    FlatParameters& parameters,
+                    const NamedTensors& tensors,
                     const std::string& source) {
   std::map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
   const auto wanted = places(module, parameters);
@@ -44,13 +51,18 @@ void import_weights(torch::nn::Module& module, FlatParameters& parameters, const
       continue;
     }
     if (it->second.sizes() != place.sizes()) {
-      faults.push_back(fmt::format("'{}' has shape {}, the model wants {}", name, shape_text(it->second), shape_text(place)));
+      faults.push_back(fmt::format("'{}' has shape {}, the model wants {}",
+                                   name,
+                                   shape_text(it->second),
+                                   shape_text(place)));
     }
     given.erase(it);
   }
-  for (const auto& [name, tensor] : given) faults.push_back(fmt::format("'{}' is not part of the model", name));
+  for (const auto& [name, tensor] : given)
+    faults.push_back(fmt::format("'{}' is not part of the model", name));
   if (!faults.empty()) {
-    throw_error(ExitCode::kBadData, "{} does not fit the model:\n  {}", source, fmt::join(faults, "\n  "));
+    throw_error(
+        ExitCode::kBadData, "{} does not fit the model:\n  {}", source, fmt::join(faults, "\n  "));
   }
   const at::NoGradGuard no_grad;
   const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());

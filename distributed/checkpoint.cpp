@@ -19,9 +19,12 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kFormatVersion = 1;
-constexpr const char* kFiles[] = {"model.safetensors", "optimizer.safetensors", "state.json", "config.json"};
+constexpr const char* kFiles[] = {
+    "model.safetensors", "optimizer.safetensors", "state.json", "config.json"};
 
-fs::path checkpoints_folder(const std::string& run_directory) { return fs::path(run_directory) / "checkpoints"; }
+fs::path checkpoints_folder(const std::string& run_directory) {
+  return fs::path(run_directory) / "checkpoints";
+}
 
 // Checkpoint folders, newest first. Temporary folders of an interrupted save are not among them.
 std::vector<fs::path> checkpoint_folders(const std::string& run_directory) {
@@ -45,8 +48,11 @@ json verified_manifest(const fs::path& folder, std::map<std::string, std::string
   try {
     manifest = json::parse(read_file((folder / "manifest.json").string(), 1 << 20));
     if (manifest.at("format_version").get<int>() != kFormatVersion) {
-      throw_error(ExitCode::kBadData, "{} has format version {}, this program reads {}", folder.string(),
-                  manifest.at("format_version").get<int>(), kFormatVersion);
+      throw_error(ExitCode::kBadData,
+                  "{} has format version {}, this program reads {}",
+                  folder.string(),
+                  manifest.at("format_version").get<int>(),
+                  kFormatVersion);
     }
     for (const char* name : kFiles) {
       const std::string path = (folder / name).string();
@@ -57,7 +63,8 @@ json verified_manifest(const fs::path& folder, std::map<std::string, std::string
       files[name] = std::move(bytes);
     }
   } catch (const json::exception& error) {
-    throw_error(ExitCode::kBadData, "{} is damaged: {}", (folder / "manifest.json").string(), error.what());
+    throw_error(
+        ExitCode::kBadData, "{} is damaged: {}", (folder / "manifest.json").string(), error.what());
   }
   return manifest;
 }
@@ -67,8 +74,10 @@ CheckpointContents load_checkpoint(const fs::path& folder) {
   const json manifest = verified_manifest(folder, files);
   CheckpointContents contents;
   const auto path = [&](const char* name) { return (folder / name).string(); };
-  contents.model = parse_safetensors(files.at("model.safetensors"), path("model.safetensors")).tensors;
-  contents.optimizer = parse_safetensors(files.at("optimizer.safetensors"), path("optimizer.safetensors")).tensors;
+  contents.model =
+      parse_safetensors(files.at("model.safetensors"), path("model.safetensors")).tensors;
+  contents.optimizer =
+      parse_safetensors(files.at("optimizer.safetensors"), path("optimizer.safetensors")).tensors;
   contents.state = control_state_from_json(files.at("state.json"), path("state.json"));
   contents.config_json = files.at("config.json");
   contents.data_digest = manifest.value("data_digest", "");
@@ -85,22 +94,28 @@ NamedTensors export_optimizer(Optimizer& optimizer, const FlatParameters& parame
       continue;
     }
     for (const FlatEntry& entry : parameters.entries()) {
-      tensors.emplace_back(name + "/" + entry.name, parameters.view_in(flat, entry)
-                                                        .detach()
-                                                        .to(at::kCPU)
-                                                        .clone(at::MemoryFormat::Contiguous));
+      tensors.emplace_back(name + "/" + entry.name,
+                           parameters.view_in(flat, entry)
+                               .detach()
+                               .to(at::kCPU)
+                               .clone(at::MemoryFormat::Contiguous));
     }
   }
   return tensors;
 }
 
-void restore_optimizer(Optimizer& optimizer, const FlatParameters& parameters, const NamedTensors& tensors) {
+void restore_optimizer(Optimizer& optimizer,
+                       const FlatParameters& parameters,
+                       const NamedTensors& tensors) {
   const std::map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
   const auto restore = [&](const std::string& name, const at::Tensor& place) {
     const auto it = given.find(name);
     if (it == given.end() || it->second.sizes() != place.sizes()) {
-      throw_error(ExitCode::kBadData, "the checkpoint's optimizer state lacks '{}' in the shape [{}]: it was written with another optimizer or model",
-                  name, fmt::join(place.sizes(), ", "));
+      throw_error(ExitCode::kBadData,
+                  "the checkpoint's optimizer state lacks '{}' in the shape [{}]: it was written "
+                  "with another optimizer or model",
+                  name,
+                  fmt::join(place.sizes(), ", "));
     }
     place.copy_(it->second);
   };
@@ -116,7 +131,9 @@ void restore_optimizer(Optimizer& optimizer, const FlatParameters& parameters, c
   }
 }
 
-void save_checkpoint(const std::string& run_directory, const CheckpointContents& contents, int64_t keep) {
+void save_checkpoint(const std::string& run_directory,
+                     const CheckpointContents& contents,
+                     int64_t keep) {
   std::error_code ignored;
   fs::create_directories(checkpoints_folder(run_directory), ignored);
   const std::map<std::string, std::string> files = {
@@ -131,18 +148,21 @@ void save_checkpoint(const std::string& run_directory, const CheckpointContents&
                    {"data_digest", contents.data_digest}};
   for (const auto& [name, bytes] : files) manifest["sha256"][name] = sha256_hex(bytes);
 
-  const fs::path folder = checkpoints_folder(run_directory) / fmt::format("{:08}", contents.state.step);
+  const fs::path folder =
+      checkpoints_folder(run_directory) / fmt::format("{:08}", contents.state.step);
   write_folder_durably(folder.string(), [&](const std::string& temporary) {
-    for (const auto& [name, bytes] : files) write_file_durably((fs::path(temporary) / name).string(), bytes);
+    for (const auto& [name, bytes] : files)
+      write_file_durably((fs::path(temporary) / name).string(), bytes);
     write_file_durably((fs::path(temporary) / "manifest.json").string(), manifest.dump(2) + "\n");
   });
 
   const auto folders = checkpoint_folders(run_directory);
-  for (size_t i = static_cast<size_t>(std::max<int64_t>(1, keep)); i < folders.size(); ++i) fs::remove_all(folders[i], ignored);
+  for (size_t i = static_cast<size_t>(std::max<int64_t>(1, keep)); i < folders.size(); ++i)
+    fs::remove_all(folders[i], ignored);
 }
 
-std::optional<CheckpointContents> load_newest_checkpoint(const std::string& run_directory,
-                                                         const std::function<void(const std::string&)>& warn) {
+std::optional<CheckpointContents> load_newest_checkpoint(
+    const std::string& run_directory, const std::function<void(const std::string&)>& warn) {
   const auto folders = checkpoint_folders(run_directory);
   if (folders.empty()) return std::nullopt;
   for (const fs::path& folder : folders) {
@@ -153,7 +173,9 @@ std::optional<CheckpointContents> load_newest_checkpoint(const std::string& run_
     }
   }
   throw_error(ExitCode::kBadData,
-              "{} holds only damaged checkpoints: remove {} to start the run afresh, or use another --run-dir", run_directory,
+              "{} holds only damaged checkpoints: remove {} to start the run afresh, or use "
+              "another --run-dir",
+              run_directory,
               checkpoints_folder(run_directory).string());
 }
 

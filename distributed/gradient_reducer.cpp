@@ -14,11 +14,13 @@ struct GradientReducer::Impl {
   FlatParameters& parameters;
   Communicator& communicator;
   at::Tensor extras;
-  std::vector<int64_t> missing;  // by bucket: parameters whose gradient of this backward is still to come
-  std::vector<bool> arrived;     // by entry, within this backward
-  std::vector<bool> filled;      // by entry: the flat view holds a gradient of this update
+  std::vector<int64_t>
+      missing;  // by bucket: parameters whose gradient of this backward is still to come
+  std::vector<bool> arrived;  // by entry, within this backward
+  std::vector<bool> filled;   // by entry: the flat view holds a gradient of this update
   std::vector<std::unique_ptr<PendingWork>> pending;
-  int64_t next_bucket = 0;  // buckets start in this order on every rank, whatever order they become complete in
+  int64_t next_bucket =
+      0;  // buckets start in this order on every rank, whatever order they become complete in
   bool last_backward = false;
 
   Impl(FlatParameters& p, Communicator& c, int64_t num_extras) : parameters(p), communicator(c) {
@@ -30,7 +32,8 @@ struct GradientReducer::Impl {
 
   int64_t num_buckets() const { return static_cast<int64_t>(parameters.buckets().size()); }
 
-  // The gradient of entry `index` has been accumulated into the leaf's .grad: move it to its flat place.
+  // The gradient of entry `index` has been accumulated into the leaf's .grad: move it to its flat
+  // place.
   void on_gradient(size_t index) {
     const FlatEntry& entry = parameters.entries()[index];
     at::Tensor& grad = entry.leaf.mutable_grad();
@@ -53,15 +56,17 @@ struct GradientReducer::Impl {
 
   // All but the last bucket, which waits for the extras.
   void start_complete_buckets() {
-    while (next_bucket < num_buckets() - 1 && missing[static_cast<size_t>(next_bucket)] == 0) start_bucket();
+    while (next_bucket < num_buckets() - 1 && missing[static_cast<size_t>(next_bucket)] == 0)
+      start_bucket();
   }
 
   void start_bucket() {
     const FlatBucket& bucket = parameters.buckets()[static_cast<size_t>(next_bucket)];
     const bool last = next_bucket == num_buckets() - 1;
     const int64_t end = last ? parameters.gradient_storage().numel() : bucket.end;
-    pending.push_back(communicator.start_all_reduce(parameters.gradient_storage().narrow(0, bucket.begin, end - bucket.begin),
-                                                    "gradient bucket"));
+    pending.push_back(communicator.start_all_reduce(
+        parameters.gradient_storage().narrow(0, bucket.begin, end - bucket.begin),
+        "gradient bucket"));
     ++next_bucket;
   }
 };
@@ -76,12 +81,15 @@ struct ReducerHook final : torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-GradientReducer::GradientReducer(FlatParameters& parameters, Communicator& communicator, int64_t num_extras)
+GradientReducer::GradientReducer(FlatParameters& parameters,
+                                 Communicator& communicator,
+                                 int64_t num_extras)
     : impl_(std::make_unique<Impl>(parameters, communicator, num_extras)) {
   for (size_t i = 0; i < parameters.entries().size(); ++i) {
     Impl* impl = impl_.get();
-    torch::autograd::impl::set_post_acc_grad_hooks(parameters.entries()[i].leaf,
-                                                   std::make_unique<ReducerHook>([impl, i] { impl->on_gradient(i); }));
+    torch::autograd::impl::set_post_acc_grad_hooks(
+        parameters.entries()[i].leaf,
+        std::make_unique<ReducerHook>([impl, i] { impl->on_gradient(i); }));
   }
 }
 
@@ -104,7 +112,8 @@ void GradientReducer::begin_update() {
 void GradientReducer::begin_backward(bool last) {
   impl_->last_backward = last;
   std::fill(impl_->arrived.begin(), impl_->arrived.end(), false);
-  for (size_t b = 0; b < impl_->missing.size(); ++b) impl_->missing[b] = impl_->parameters.buckets()[b].num_parameters;
+  for (size_t b = 0; b < impl_->missing.size(); ++b)
+    impl_->missing[b] = impl_->parameters.buckets()[b].num_parameters;
 }
 
 void GradientReducer::finish_update() {

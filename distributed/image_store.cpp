@@ -17,22 +17,28 @@ struct ImageStore::Impl {
   int64_t bytes = 0;
 };
 
-ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std::string& path) : impl_(std::make_unique<Impl>()) {
+ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std::string& path)
+    : impl_(std::make_unique<Impl>()) {
   Impl& impl = *impl_;
   ControlChannel& control = session.control();
   const Topology& topology = session.topology();
   agree(control, "opening the data file", [&] {
     impl.file.emplace(path);
-    for (Split split : {Split::kTrain, Split::kTest}) impl.labels[static_cast<int>(split)] = impl.file->read_labels(split);
+    for (Split split : {Split::kTrain, Split::kTest})
+      impl.labels[static_cast<int>(split)] = impl.file->read_labels(split);
   });
-  compare_ranks(control, {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
+  compare_ranks(
+      control,
+      {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
 
   const int64_t bytes = resident_bytes(impl.file->info());
   // Reading a large file may take longer than any peer should be waited for in a step.
   const auto guard = session.watchdog().watch("reading the data file", std::chrono::hours(1));
   if (config.cache == "stream") {
     impl.bytes = config.stream_cache_bytes * topology.local_size;
-    agree(control, "checking the data file", [&] { verify_blocks(*impl.file, topology.rank, topology.world_size); });
+    agree(control, "checking the data file", [&] {
+      verify_blocks(*impl.file, topology.rank, topology.world_size);
+    });
     impl.source = make_streaming_source(path, config.stream_cache_bytes);
     return;
   }
@@ -49,13 +55,17 @@ ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std:
       try {
         impl.memory.resize(static_cast<size_t>(bytes));
       } catch (const std::bad_alloc&) {
-        throw_error(ExitCode::kInputOutput, "no memory for {} bytes of images: set data.cache to node or stream", bytes);
+        throw_error(ExitCode::kInputOutput,
+                    "no memory for {} bytes of images: set data.cache to node or stream",
+                    bytes);
       }
     });
     memory = impl.memory;
     impl.bytes = bytes * topology.local_size;
   }
-  agree(control, "reading the data file", [&] { fill_resident(*impl.file, memory, part, num_parts); });
+  agree(control, "reading the data file", [&] {
+    fill_resident(*impl.file, memory, part, num_parts);
+  });
   if (impl.window) impl.window->synchronise();
   impl.source = make_resident_source(impl.file->info(), memory);
 }
@@ -63,7 +73,9 @@ ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std:
 ImageStore::~ImageStore() = default;
 
 const ImageSetInfo& ImageStore::info() const { return impl_->file->info(); }
-const std::vector<int32_t>& ImageStore::labels(Split split) const { return impl_->labels[static_cast<int>(split)]; }
+const std::vector<int32_t>& ImageStore::labels(Split split) const {
+  return impl_->labels[static_cast<int>(split)];
+}
 ImageSource& ImageStore::source() { return *impl_->source; }
 int64_t ImageStore::host_bytes() const { return impl_->bytes; }
 

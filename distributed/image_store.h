@@ -1,4 +1,5 @@
-// A run's images on this host, as `data.cache` has it: one copy a host, one a rank, or the file itself.
+// A run's images on this host, as `data.cache` has it: one copy a host, one a rank, or the file
+// itself.
 #pragma once
 
 #include <memory>
@@ -12,8 +13,8 @@
 
 namespace lockstep {
 
-// Opens, checks and loads an image set. Collective: the ranks divide the reading, all ranks agree on errors (AgreedError: kBadData,
-// kInputOutput) and on the file's digest.
+// Opens, checks and loads an image set. Collective: the ranks divide the reading, all ranks agree
+// on errors (AgreedError: kBadData, kInputOutput) and on the file's digest.
 class ImageStore {
  public:
   ImageStore(MpiSession& session, const DataConfig& config, const std::string& path);

@@ -98,8 +98,10 @@ RunControl::RunControl(const Config& config, ControlChannel& channel, ControlSta
 
 double RunControl::next_learning_rate(int64_t updates_per_epoch) const {
   const double base = base_learning_rate(config_);
-  const SchedulePosition position{
-      .epoch = state_.epoch, .update = state_.step, .updates_per_epoch = updates_per_epoch, .epochs = config_.epochs};
+  const SchedulePosition position{.epoch = state_.epoch,
+                                  .update = state_.step,
+                                  .updates_per_epoch = updates_per_epoch,
+                                  .epochs = config_.epochs};
   return learning_rate(config_.lr_schedule, base, position) * state_.plateau.factor;
 }
 
@@ -124,8 +126,11 @@ ControlRecord RunControl::decide(const ControlInput& input) const {
     next.train_correct = next.train_images = 0;
     record.save = true;
     if (input.has_validation) {
-      const auto decision = early_stopping_after_epoch(config_.early_stopping, next.early_stopping, next.epoch,
-                                                       watched(config_.early_stopping.quantity, input));
+      const auto decision =
+          early_stopping_after_epoch(config_.early_stopping,
+                                     next.early_stopping,
+                                     next.epoch,
+                                     watched(config_.early_stopping.quantity, input));
       next.early_stopping = decision.state;
       record.is_best = decision.improved;
       record.patience_left = decision.patience_left;
@@ -134,7 +139,9 @@ ControlRecord RunControl::decide(const ControlInput& input) const {
         record.reason = "early_stopping";
       }
       if (config_.lr_schedule.name == "plateau") {
-        next.plateau = plateau_after_epoch(config_.lr_schedule, base_learning_rate(config_), next.plateau,
+        next.plateau = plateau_after_epoch(config_.lr_schedule,
+                                           base_learning_rate(config_),
+                                           next.plateau,
                                            watched(config_.lr_schedule.plateau_quantity, input));
       }
     } else {

@@ -14,8 +14,8 @@ namespace lockstep {
 
 // What a run has decided so far; part of every checkpoint.
 struct ControlState {
-  int64_t epoch = 0;   // epochs finished
-  int64_t step = 0;    // updates finished
+  int64_t epoch = 0;           // epochs finished
+  int64_t step = 0;            // updates finished
   int64_t batch_in_epoch = 0;  // batches of the epoch under way that are done
   EarlyStoppingState early_stopping;
   PlateauState plateau;
@@ -44,7 +44,7 @@ struct ControlInput {
   double validation_loss = std::numeric_limits<double>::quiet_NaN();
   double validation_accuracy = std::numeric_limits<double>::quiet_NaN();
   bool has_validation = false;
-  bool stop_requested = false;   // a signal on any rank, or the wall-time limit
+  bool stop_requested = false;  // a signal on any rank, or the wall-time limit
   bool diverged = false;
   int64_t updates_per_epoch = 1;
 };
@@ -54,9 +54,11 @@ class RunControl {
   RunControl(const Config& config, ControlChannel& channel, ControlState state);
   const ControlState& state() const { return state_; }
   ControlState& state() { return state_; }
-  // Decides on rank 0 and broadcasts: at every epoch's end, and at agreed steps. Collective; every rank gets the same record.
+  // Decides on rank 0 and broadcasts: at every epoch's end, and at agreed steps. Collective; every
+  // rank gets the same record.
   ControlRecord exchange(const ControlInput& input);
-  // Why no further update is due already before the first one of a resumed run ("completed", "early_stopping"); empty: there is work.
+  // Why no further update is due already before the first one of a resumed run ("completed",
+  // "early_stopping"); empty: there is work.
   std::string finished_reason() const;
   // The rate of the next update: a pure function of the state, equal on all ranks.
   double next_learning_rate(int64_t updates_per_epoch) const;

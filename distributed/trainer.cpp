@@ -2,21 +2,15 @@
 
 #include <sys/resource.h>
 
-#include <ATen/Context.h>
 #include <chrono>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 
-#include "core/batch_norm.h"
 #include "core/config_io.h"
-#include "core/durable_file.h"
 #include "core/error.h"
-#include "core/memory_layout.h"
-#include "core/model_registry.h"
-#include "core/safetensors.h"
 #include "distributed/preflight.h"
+#include "distributed/run_files.h"
 #include "distributed/statistics_exchange.h"
 #include "distributed/stop_signals.h"
+#include "distributed/trainer_setup.h"
 #include "distributed/training_step.h"
 #include "distributed/validator.h"
 
@@ -25,50 +19,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss * 1024;
-}
-
-void set_math_mode(const std::string& precision) {
-  at::globalContext().setAllowTF32CuBLAS(precision == "tf32");
-  at::globalContext().setAllowTF32CuDNN(precision == "tf32");
-}
-
-ModelOptions model_options(const Config& config, const ImageSetInfo& info) {
-  return {.num_classes = info.num_classes(),
-          .image_channels = info.channels,
-          .image_size = info.height,
-          .dropout = config.model.dropout};
-}
-
-FlatOptions flat_options(const Config& config, const BatchFormat& format) {
-  return {.bf16 = config.precision == "bf16",
-          .channels_last = format.channels_last,
-          .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
-          .bucket_bytes = config.distributed.bucket_bytes};
-}
-
-BatchFormat batch_format(const Config& config, at::Device device) {
-  BatchFormat format;
-  format.device = device;
-  format.dtype = config.precision == "bf16" ? at::kBFloat16 : at::kFloat;
-  format.channels_last = prefers_channels_last(config.model.name, format.dtype, device.type());
-  return format;
-}
-
-std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device) {
-  return device.backend == "nccl" ? session.make_nccl_communicator(device.device)
-                                  : session.make_mpi_communicator(device.device);
-}
-
-std::shared_ptr<ImageClassifier> model_on_device(const Config& config, const ImageSetInfo& info, at::Device device) {
-  auto model = make_model(config.model.name, model_options(config, info), static_cast<uint64_t>(config.seed));
-  model->to(device);
-  return model;
 }
 
 }  // namespace
@@ -88,6 +46,7 @@ struct Trainer::Impl {
   std::unique_ptr<Optimizer> optimizer;
   TrainingStep step;
   RunControl control;
+  RunFiles files;
   StartReport report;
   Clock::time_point start = Clock::now();
   Clock::time_point epoch_start = start;
@@ -96,7 +55,11 @@ struct Trainer::Impl {
   int64_t images_since_report = 0;
   double reported_wait = 0;
 
-  Impl(const Config& c, MpiSession& s, const DeviceChoice& device, TrainingData d, TrainerOptions o,
+  Impl(const Config& c,
+       MpiSession& s,
+       const DeviceChoice& device,
+       TrainingData d,
+       TrainerOptions o,
        std::vector<TrainingObserver*> obs)
       : config(c),
         session(s),
@@ -111,7 +74,8 @@ struct Trainer::Impl {
         parameters(*model, flat_options(c, format)),
         optimizer(make_optimizer(c.optimizer, parameters)),
         step(*model, parameters, *optimizer, *gradients, exchange.get(), c),
-        control(c, s.control(), initial_state()) {
+        control(c, s.control(), initial_state()),
+        files(options.dry_run ? "" : options.run_directory, c, data.info, s.control()) {
     set_math_mode(c.precision);
     fill_report(device);
   }
@@ -119,14 +83,17 @@ struct Trainer::Impl {
   const Topology& topology() const { return session.topology(); }
   bool is_root() const { return topology().rank == 0; }
   int64_t num_train() const { return static_cast<int64_t>(data.split.train.size()); }
-  int64_t updates_per_epoch() const { return (num_train() + config.batch_size - 1) / config.batch_size; }
+  int64_t updates_per_epoch() const {
+    return (num_train() + config.batch_size - 1) / config.batch_size;
+  }
 
   template <typename Call>
   void tell(Call&& call) {
     for (TrainingObserver* observer : observers) call(*observer);
   }
 
-  // Rank 0's checkpoint, where there is one, becomes every rank's state: state by the control channel, tensors by broadcast.
+  // Rank 0's checkpoint, where there is one, becomes every rank's state: state by the control
+  // channel, tensors by broadcast.
   ControlState initial_state() {
     model->train();
     std::string text;
@@ -177,9 +144,14 @@ struct Trainer::Impl {
     loader.seed = static_cast<uint64_t>(config.seed);
     loader.epoch = control.state().epoch;
     const int64_t first = control.state().batch_in_epoch;
-    return BatchLoader(*data.source, data.info, data.train_labels, loader, sampler.num_batches() - first,
+    return BatchLoader(*data.source,
+                       data.info,
+                       data.train_labels,
+                       loader,
+                       sampler.num_batches() - first,
                        [this, &sampler, first](int64_t i) {
-                         const IndexRange slice = sampler.slice(first + i, topology().rank, topology().world_size);
+                         const IndexRange slice =
+                             sampler.slice(first + i, topology().rank, topology().world_size);
                          return BatchRequest{.indices = sampler.indices(first + i, slice),
                                              .global_size = sampler.batch_size(first + i),
                                              .first_position = slice.begin};
@@ -188,7 +160,8 @@ struct Trainer::Impl {
 
   bool wants_stop() const {
     const double limit = config.limits.wall_time_seconds;
-    return StopSignals::received() != 0 || (is_root() && limit > 0 && seconds_since(start) >= limit);
+    return StopSignals::received() != 0 ||
+           (is_root() && limit > 0 && seconds_since(start) >= limit);
   }
 
   // One update; the sums of the epoch and the step count move on.
@@ -210,7 +183,10 @@ struct Trainer::Impl {
     return result;
   }
 
-  void report_step(const StepResult& result, double rate, BatchLoader& loader, int64_t num_batches) {
+  void report_step(const StepResult& result,
+                   double rate,
+                   BatchLoader& loader,
+                   int64_t num_batches) {
     const ControlState& state = control.state();
     StepReport line;
     line.epoch = state.epoch + 1;
@@ -219,7 +195,8 @@ struct Trainer::Impl {
     line.batches = num_batches;
     line.loss = result.loss_sum / static_cast<double>(result.images);
     line.learning_rate = rate;
-    line.images_per_second = static_cast<double>(images_since_report) / seconds_since(last_step_report);
+    line.images_per_second =
+        static_cast<double>(images_since_report) / seconds_since(last_step_report);
     line.data_wait_seconds = loader.wait_seconds() - reported_wait;
     reported_wait = loader.wait_seconds();
     last_step_report = Clock::now();
@@ -230,21 +207,30 @@ struct Trainer::Impl {
   EvaluationResult evaluate_indices(Split split, const std::vector<int64_t>& indices) {
     model->eval();
     const auto& labels = split == Split::kTrain ? data.train_labels : data.test_labels;
-    const EvaluationResult result = evaluate(*model, *data.source, data.info, labels, split, indices, format,
-                                             config.validation.batch_size, *gradients);
+    const EvaluationResult result = evaluate(*model,
+                                             *data.source,
+                                             data.info,
+                                             labels,
+                                             split,
+                                             indices,
+                                             format,
+                                             config.validation.batch_size,
+                                             *gradients);
     model->train();
     return result;
   }
 
-  // The end of an epoch, or of the run within one: validation, rank 0's decision, its record, what it asks for.
+  // The end of an epoch, or of the run within one: validation, rank 0's decision, its record, what
+  // it asks for.
   ControlRecord conclude(bool epoch_ended, bool stop_requested) {
     const ControlState before = control.state();
     EpochReport line;
     line.epoch = before.epoch + 1;
     line.step = before.step;
-    line.train_loss = before.train_loss_sum / static_cast<double>(std::max<int64_t>(1, before.train_images));
-    line.train_accuracy =
-        static_cast<double>(before.train_correct) / static_cast<double>(std::max<int64_t>(1, before.train_images));
+    line.train_loss =
+        before.train_loss_sum / static_cast<double>(std::max<int64_t>(1, before.train_images));
+    line.train_accuracy = static_cast<double>(before.train_correct) /
+                          static_cast<double>(std::max<int64_t>(1, before.train_images));
     line.learning_rate = control.next_learning_rate(updates_per_epoch());
     line.seconds = seconds_since(epoch_start);
     line.images_per_second = static_cast<double>(images_since_epoch_start) / line.seconds;
@@ -263,68 +249,29 @@ struct Trainer::Impl {
     line.best_epoch = record.state.early_stopping.best_epoch;
     line.patience_left = record.patience_left;
     line.is_best = record.is_best;
-    save(record);
+    files.save(record, *model, parameters, *optimizer);
     tell([&](TrainingObserver& observer) { observer.on_epoch(line); });
     epoch_start = Clock::now();
     images_since_epoch_start = 0;
     return record;
   }
 
-  std::map<std::string, std::string> weights_metadata() const {
-    return {{"format", "pt"},
-            {"model", config.model.name},
-            {"num_classes", std::to_string(data.info.num_classes())},
-            {"image_channels", std::to_string(data.info.channels)},
-            {"image_size", std::to_string(data.info.height)},
-            {"class_names", nlohmann::json(data.info.class_names).dump()},
-            {"mean", nlohmann::json(data.info.mean).dump()},
-            {"std", nlohmann::json(data.info.std).dump()},
-            {"data_digest", data.info.digest},
-            {"config", config_to_json(config)}};
-  }
-
-  std::string run_file(const char* name) const {
-    return (std::filesystem::path(options.run_directory) / name).string();
-  }
-
-  void save(const ControlRecord& record) {
-    if (options.run_directory.empty() || !(record.save || record.is_best)) return;
-    // The others wait for rank 0's disk here, under its verdict.
-    agree(session.control(), "saving the run", [&] {
-      if (!is_root()) return;
-      const NamedTensors weights = export_weights(*model, parameters);
-      const std::string bytes = safetensors_bytes(weights, weights_metadata());
-      if (record.is_best) write_file_durably(run_file("best.safetensors"), bytes);
-      if (!record.save) return;
-      write_file_durably(run_file("last.safetensors"), bytes);
-      save_checkpoint(options.run_directory,
-                      {.model = weights,
-                       .optimizer = export_optimizer(*optimizer, parameters),
-                       .state = record.state,
-                       .config_json = config_to_json(config),
-                       .data_digest = data.info.digest},
-                      config.checkpoint.keep);
-    });
-  }
-
   // Best weights back into the model, on every rank, for the test and whoever uses the model next.
   void restore_best() {
     const ControlState& state = control.state();
-    const bool wanted = config.early_stopping.restore_best && !options.run_directory.empty() &&
-                        state.early_stopping.best_epoch > 0 &&
-                        (state.early_stopping.best_epoch != state.epoch || state.batch_in_epoch > 0);
-    if (!wanted) return;
-    agree(session.control(), "restoring the best weights", [&] {
-      if (!is_root()) return;
-      const std::string path = run_file("best.safetensors");
-      import_weights(*model, parameters, load_safetensors(path).tensors, path);
-    });
+    const bool best_is_last =
+        state.early_stopping.best_epoch == state.epoch && state.batch_in_epoch == 0;
+    if (!config.early_stopping.restore_best || best_is_last || !files.has_best(state)) return;
+    files.load_best(*model, parameters);
     share_weights();
   }
 
   // Trains one epoch, or what is left of it. Returns the record that ends it.
   ControlRecord epoch() {
-    const EpochSampler sampler(data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), control.state().epoch);
+    const EpochSampler sampler(data.split.train,
+                               config.batch_size,
+                               static_cast<uint64_t>(config.seed),
+                               control.state().epoch);
     BatchLoader loader = epoch_loader(sampler);
     reported_wait = 0;
     while (true) {
@@ -339,13 +286,14 @@ struct Trainer::Impl {
       const bool ended = state.batch_in_epoch == sampler.num_batches();
       const bool limit = config.limits.steps > 0 && state.step >= config.limits.steps;
       if (ended || limit) return conclude(ended, result.stop_requested);
-      const bool due = config.checkpoint.every_steps > 0 && state.step % config.checkpoint.every_steps == 0;
+      const bool due =
+          config.checkpoint.every_steps > 0 && state.step % config.checkpoint.every_steps == 0;
       if (result.stop_requested || due) {
         ControlInput input;
         input.stop_requested = result.stop_requested;
         input.updates_per_epoch = updates_per_epoch();
         const ControlRecord record = control.exchange(input);
-        save(record);
+        files.save(record, *model, parameters, *optimizer);
         if (record.stop) return record;
       }
     }
@@ -368,7 +316,8 @@ struct Trainer::Impl {
       }
     }
     end.seconds = seconds_since(start);
-    for (const std::string& bytes : session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
+    for (const std::string& bytes :
+         session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
       end.peak_resident_bytes.push_back(std::stoll(bytes));
     }
     tell([&](TrainingObserver& observer) { observer.on_end(end); });
@@ -388,13 +337,15 @@ struct Trainer::Impl {
 
   // Everything once, nothing kept: one update, and validation of nothing.
   EndReport dry_run() {
-    const EpochSampler sampler(data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), 0);
+    const EpochSampler sampler(
+        data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), 0);
     BatchLoader loader = epoch_loader(sampler);
     update(loader, sampler.num_batches());
     EndReport end;
     end.reason = "completed";
     end.steps = 1;
-    for (const std::string& bytes : session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
+    for (const std::string& bytes :
+         session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
       end.peak_resident_bytes.push_back(std::stoll(bytes));
     }
     end.seconds = seconds_since(start);
@@ -402,9 +353,14 @@ struct Trainer::Impl {
   }
 };
 
-Trainer::Trainer(const Config& config, MpiSession& session, const DeviceChoice& device, TrainingData data, TrainerOptions options,
+Trainer::Trainer(const Config& config,
+                 MpiSession& session,
+                 const DeviceChoice& device,
+                 TrainingData data,
+                 TrainerOptions options,
                  std::vector<TrainingObserver*> observers)
-    : impl_(std::make_unique<Impl>(config, session, device, std::move(data), std::move(options), std::move(observers))) {}
+    : impl_(std::make_unique<Impl>(
+          config, session, device, std::move(data), std::move(options), std::move(observers))) {}
 
 Trainer::~Trainer() = default;
 

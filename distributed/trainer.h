@@ -29,13 +29,18 @@ struct TrainingData {
 struct TrainerOptions {
   std::string run_directory;  // rank 0 writes checkpoints there; empty: nothing is written
   std::optional<CheckpointContents> resume_from;  // rank 0's counts: the trainer shares it
-  bool dry_run = false;       // one step, no files
+  bool dry_run = false;                           // one step, no files
 };
 
 class Trainer {
  public:
-  // Collective. The session, data and observers must outlive it. `observers` is empty on all ranks but 0.
-  Trainer(const Config& config, MpiSession& session, const DeviceChoice& device, TrainingData data, TrainerOptions options,
+  // Collective. The session, data and observers must outlive it. `observers` is empty on all ranks
+  // but 0.
+  Trainer(const Config& config,
+          MpiSession& session,
+          const DeviceChoice& device,
+          TrainingData data,
+          TrainerOptions options,
           std::vector<TrainingObserver*> observers);
   ~Trainer();
   // Trains to the end that the configuration, the limits or a signal set; equal on every rank.

@@ -16,8 +16,12 @@ enum Extra : int64_t { kLoss, kCorrect, kImages, kStopRequests, kNumScalars };
 
 }  // namespace
 
-TrainingStep::TrainingStep(ImageClassifier& model, FlatParameters& parameters, Optimizer& optimizer,
-                           Communicator& gradients, StatisticsExchange* statistics, const Config& config)
+TrainingStep::TrainingStep(ImageClassifier& model,
+                           FlatParameters& parameters,
+                           Optimizer& optimizer,
+                           Communicator& gradients,
+                           StatisticsExchange* statistics,
+                           const Config& config)
     : model_(model),
       parameters_(parameters),
       optimizer_(optimizer),
@@ -25,12 +29,16 @@ TrainingStep::TrainingStep(ImageClassifier& model, FlatParameters& parameters, O
       config_(config),
       batch_norm_state_(model),
       reducer_(parameters, gradients, kNumScalars + batch_norm_state_.contribution_size()) {
-  batch_norm_state_.attach(reducer_.extras().narrow(0, kNumScalars, batch_norm_state_.contribution_size()));
+  batch_norm_state_.attach(
+      reducer_.extras().narrow(0, kNumScalars, batch_norm_state_.contribution_size()));
 }
 
 TrainingStep::~TrainingStep() = default;
 
-StepResult TrainingStep::run(const Batch& batch, int64_t step, double learning_rate, bool request_stop) {
+StepResult TrainingStep::run(const Batch& batch,
+                             int64_t step,
+                             double learning_rate,
+                             bool request_stop) {
   reducer_.begin_update();
   at::Tensor& extras = reducer_.extras();
   const int64_t slice = batch.images.size(0);
@@ -45,11 +53,14 @@ StepResult TrainingStep::run(const Batch& batch, int64_t step, double learning_r
     context.statistics_exchange = statistics_;
 
     const at::Tensor labels = batch.labels.narrow(0, part.begin, part.size());
-    const ClassifierOutput output = model_.forward(batch.images.narrow(0, part.begin, part.size()), context);
-    ClassificationSums sums = cross_entropy_sums(output.logits, labels, config_.optimizer.label_smoothing);
+    const ClassifierOutput output =
+        model_.forward(batch.images.narrow(0, part.begin, part.size()), context);
+    ClassificationSums sums =
+        cross_entropy_sums(output.logits, labels, config_.optimizer.label_smoothing);
     for (const at::Tensor& logits : output.auxiliary_logits) {
-      sums.loss = sums.loss + model_.auxiliary_weight() *
-                                  cross_entropy_sums(logits, labels, config_.optimizer.label_smoothing).loss;
+      sums.loss = sums.loss +
+                  model_.auxiliary_weight() *
+                      cross_entropy_sums(logits, labels, config_.optimizer.label_smoothing).loss;
     }
     reducer_.begin_backward(m == num_micro_slices - 1);
     {
@@ -66,11 +77,14 @@ StepResult TrainingStep::run(const Batch& batch, int64_t step, double learning_r
   // Every rank holds the same sums by now, so every rank draws the same conclusions from them.
   const at::NoGradGuard no_grad;
   const at::Tensor norm = at::linalg_vector_norm(parameters_.gradient());
-  const at::Tensor scalars = at::cat({extras.narrow(0, 0, kNumScalars), norm.view({1})}).to(at::kCPU);
+  const at::Tensor scalars =
+      at::cat({extras.narrow(0, 0, kNumScalars), norm.view({1})}).to(at::kCPU);
   const float* values = scalars.const_data_ptr<float>();
   StepResult result;
   result.images = static_cast<int64_t>(values[kImages]);
-  LOCKSTEP_CHECK(result.images == batch.global_size, "the ranks' slices hold {} images, the global batch {}", result.images,
+  LOCKSTEP_CHECK(result.images == batch.global_size,
+                 "the ranks' slices hold {} images, the global batch {}",
+                 result.images,
                  batch.global_size);
   result.loss_sum = values[kLoss];
   result.correct = static_cast<int64_t>(values[kCorrect]);
@@ -85,7 +99,9 @@ StepResult TrainingStep::run(const Batch& batch, int64_t step, double learning_r
     divisor /= std::min(1.0, limit / (result.gradient_norm + 1e-6));
   }
   const auto scalar_options = parameters_.master().options();
-  optimizer_.step(learning_rate, at::full({}, divisor, scalar_options), at::full({}, result.finite ? 0.0 : 1.0, scalar_options));
+  optimizer_.step(learning_rate,
+                  at::full({}, divisor, scalar_options),
+                  at::full({}, result.finite ? 0.0 : 1.0, scalar_options));
   if (result.finite) batch_norm_state_.update();
   return result;
 }

@@ -15,20 +15,26 @@
 namespace lockstep {
 
 struct StepResult {
-  double loss_sum = 0;      // over the global batch, of the loss trained on
-  int64_t correct = 0;      // of the global batch
-  int64_t images = 0;       // of the global batch
-  double gradient_norm = 0; // L2, before clipping, of the mean gradient
-  bool finite = true;       // false: the gradient held NaN or infinity and the update was skipped, on all ranks
+  double loss_sum = 0;       // over the global batch, of the loss trained on
+  int64_t correct = 0;       // of the global batch
+  int64_t images = 0;        // of the global batch
+  double gradient_norm = 0;  // L2, before clipping, of the mean gradient
+  bool finite =
+      true;  // false: the gradient held NaN or infinity and the update was skipped, on all ranks
   bool stop_requested = false;  // some rank has received a stop signal
 };
 
-// Forward, loss sum, backward, reduced gradients, update: over this rank's slice, in `accumulation_steps` micro-slices. Sums are divided once by
-// the global batch's size. An empty slice takes part with zeros.
+// Forward, loss sum, backward, reduced gradients, update: over this rank's slice, in
+// `accumulation_steps` micro-slices. Sums are divided once by the global batch's size. An empty
+// slice takes part with zeros.
 class TrainingStep {
  public:
-  TrainingStep(ImageClassifier& model, FlatParameters& parameters, Optimizer& optimizer, Communicator& gradients,
-               StatisticsExchange* statistics, const Config& config);
+  TrainingStep(ImageClassifier& model,
+               FlatParameters& parameters,
+               Optimizer& optimizer,
+               Communicator& gradients,
+               StatisticsExchange* statistics,
+               const Config& config);
   ~TrainingStep();
 
   // `step`: updates done before. `request_stop`: this rank wants the run to stop after this update.

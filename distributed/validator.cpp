@@ -9,12 +9,18 @@
 
 namespace lockstep {
 
-EvaluationResult evaluate(ImageClassifier& model, ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels,
-                          Split split, const std::vector<int64_t>& indices, const BatchFormat& format, int64_t batch_size,
+EvaluationResult evaluate(ImageClassifier& model,
+                          ImageSource& source,
+                          const ImageSetInfo& info,
+                          std::span<const int32_t> labels,
+                          Split split,
+                          const std::vector<int64_t>& indices,
+                          const BatchFormat& format,
+                          int64_t batch_size,
                           Communicator& communicator) {
   const at::NoGradGuard no_grad;
-  const IndexRange part =
-      contiguous_part(static_cast<int64_t>(indices.size()), communicator.rank(), communicator.world_size());
+  const IndexRange part = contiguous_part(
+      static_cast<int64_t>(indices.size()), communicator.rank(), communicator.world_size());
   const int64_t num_batches = (part.size() + batch_size - 1) / batch_size;
   LoaderOptions options;
   options.split = split;
@@ -35,7 +41,8 @@ EvaluationResult evaluate(ImageClassifier& model, ImageSource& source, const Ima
   at::Tensor counts = at::zeros({2}, on_device.dtype(at::kLong));
   for (int64_t b = 0; b < num_batches; ++b) {
     const Batch batch = loader.next();
-    const ClassificationSums sums = cross_entropy_sums(model.forward(batch.images, context).logits, batch.labels, 0.0);
+    const ClassificationSums sums =
+        cross_entropy_sums(model.forward(batch.images, context).logits, batch.labels, 0.0);
     loss.add_(sums.loss.to(at::kDouble));
     counts[0].add_(sums.correct.to(at::kLong));
     counts[1].add_(batch.images.size(0));
@@ -48,7 +55,9 @@ EvaluationResult evaluate(ImageClassifier& model, ImageSource& source, const Ima
   result.images = counts[1].item<int64_t>();
   result.loss = result.images > 0 ? loss.item<double>() / static_cast<double>(result.images)
                                   : std::numeric_limits<double>::quiet_NaN();
-  result.accuracy = result.images > 0 ? static_cast<double>(result.correct) / static_cast<double>(result.images) : 0.0;
+  result.accuracy = result.images > 0
+                        ? static_cast<double>(result.correct) / static_cast<double>(result.images)
+                        : 0.0;
   return result;
 }
 

@@ -10,12 +10,12 @@
 #include <optional>
 
 #include "core/error.h"
-#include "core/memory_layout.h"
 #include "core/model_registry.h"
 #include "data/probe.h"
 #include "distributed/image_store.h"
 #include "distributed/preflight.h"
 #include "distributed/statistics_exchange.h"
+#include "distributed/trainer_setup.h"
 #include "distributed/training_step.h"
 #include "launch/commands.h"
 #include "launch/environment.h"
@@ -32,15 +32,21 @@ struct BenchOptions {
   bool json = false;
 };
 
-// Where a benchmark's batches come from: one random batch over and over, or the loader with augmentation.
+// Where a benchmark's batches come from: one random batch over and over, or the loader with
+// augmentation.
 class BatchSource {
  public:
-  BatchSource(const BenchOptions& options, const BatchFormat& format, ImageStore* store, const Topology& topology, int64_t num_batches) {
+  BatchSource(const BenchOptions& options,
+              const BatchFormat& format,
+              ImageStore* store,
+              const Topology& topology,
+              int64_t num_batches) {
     const int64_t global = options.batch * topology.world_size;
     if (!store) {
       fixed_.images = at::randn({options.batch, 3, 32, 32})
                           .to(format.device, format.dtype)
-                          .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+                          .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast
+                                                           : at::MemoryFormat::Contiguous);
       fixed_.labels = at::randint(10, {options.batch}, at::kLong).to(format.device);
       fixed_.global_size = global;
       fixed_.first_position = options.batch * topology.rank;
@@ -53,13 +59,18 @@ class BatchSource {
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
     sampler_.emplace(all, global, 1, 0);
     const int64_t whole = std::max<int64_t>(1, static_cast<int64_t>(all.size()) / global);
-    loader_ = std::make_unique<BatchLoader>(store->source(), store->info(), store->labels(Split::kTrain), loader, num_batches,
-                                            [this, whole, topology](int64_t i) {
-                                              const IndexRange slice = sampler_->slice(i % whole, topology.rank, topology.world_size);
-                                              return BatchRequest{.indices = sampler_->indices(i % whole, slice),
-                                                                  .global_size = sampler_->batch_size(i % whole),
-                                                                  .first_position = slice.begin};
-                                            });
+    loader_ = std::make_unique<BatchLoader>(
+        store->source(),
+        store->info(),
+        store->labels(Split::kTrain),
+        loader,
+        num_batches,
+        [this, whole, topology](int64_t i) {
+          const IndexRange slice = sampler_->slice(i % whole, topology.rank, topology.world_size);
+          return BatchRequest{.indices = sampler_->indices(i % whole, slice),
+                              .global_size = sampler_->batch_size(i % whole),
+                              .first_position = slice.begin};
+        });
   }
   Batch next() { return loader_ ? loader_->next() : fixed_; }
 
@@ -69,32 +80,34 @@ class BatchSource {
   std::unique_ptr<BatchLoader> loader_;
 };
 
-void bench_model(const BenchOptions& options, const std::string& name, const std::string& precision, ImageStore* store,
-                 const DeviceChoice& device, MpiSession& session) {
+void bench_model(const BenchOptions& options,
+                 const std::string& name,
+                 const std::string& precision,
+                 ImageStore* store,
+                 const DeviceChoice& device,
+                 MpiSession& session) {
   const Topology& topology = session.topology();
   Config config;
   config.model.name = name;
   config.precision = precision;
   config.optimizer.learning_rate = 1e-3;
-  BatchFormat format;
-  format.device = device.device;
-  format.dtype = precision == "bf16" ? at::kBFloat16 : at::kFloat;
-  format.channels_last = prefers_channels_last(name, format.dtype, device.device.type());
+  set_math_mode(precision);
+  const BatchFormat format = batch_format(config, device.device);
 
-  const auto communicator = [&] {
-    return device.backend == "nccl" ? session.make_nccl_communicator(device.device) : session.make_mpi_communicator(device.device);
-  };
-  const auto gradients = communicator();
-  const auto statistics = options.batch_norm == "sync" ? communicator() : nullptr;
+  const auto gradients = make_communicator(session, device);
+  const auto statistics =
+      options.batch_norm == "sync" ? make_communicator(session, device) : nullptr;
   const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
   std::shared_ptr<ImageClassifier> model;
-  agree(session.control(), "making the model", [&] { model = make_model(name, ModelOptions{}, 1); });
+  agree(
+      session.control(), "making the model", [&] { model = make_model(name, ModelOptions{}, 1); });
   model->to(device.device);
   model->train();
-  FlatParameters parameters(*model, {.bf16 = precision == "bf16", .channels_last = format.channels_last});
+  FlatParameters parameters(*model, flat_options(config, format));
   const auto optimizer = make_optimizer(config.optimizer, parameters);
   TrainingStep step(*model, parameters, *optimizer, *gradients, exchange.get(), config);
-  BatchSource batches(options, format, store, topology, options.warmup + options.steps * options.repetitions);
+  BatchSource batches(
+      options, format, store, topology, options.warmup + options.steps * options.repetitions);
 
   for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, 1e-3);
   std::vector<double> rates;
@@ -104,7 +117,8 @@ void bench_model(const BenchOptions& options, const std::string& name, const std
     int64_t images = 0;
     for (int64_t i = 0; i < options.steps; ++i) images += step.run(batches.next(), i, 1e-3).images;
     session.control().barrier("benchmark");
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     rates.push_back(static_cast<double>(images) / seconds);
   }
   if (topology.rank != 0) return;
@@ -122,8 +136,14 @@ void bench_model(const BenchOptions& options, const std::string& name, const std
                                          {"device", device.description}};
     fmt::print("{}\n", line.dump());
   } else {
-    fmt::print("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n", name, precision, topology.world_size, options.batch,
-               median, rates.front(), rates.back());
+    fmt::print("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
+               name,
+               precision,
+               topology.world_size,
+               options.batch,
+               median,
+               rates.front(),
+               rates.back());
   }
   std::fflush(stdout);
 }
@@ -132,7 +152,8 @@ int bench(const BenchOptions& options, MpiSession& session) {
   choose_threads(session.topology());
   Config config;
   DeviceChoice device;
-  agree(session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   std::optional<ImageStore> store;
   if (!options.data.empty()) store.emplace(session, config.data, options.data);
   if (session.topology().rank == 0 && !options.json) fmt::print("{}\n", device.description);
@@ -148,15 +169,32 @@ int bench(const BenchOptions& options, MpiSession& session) {
 
 void add_bench_command(CLI::App& program, Run& run) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = program.add_subcommand("bench", "Time training steps; start it with mpirun for several ranks");
+  CLI::App* command = program.add_subcommand(
+      "bench", "Time training steps; start it with mpirun for several ranks");
   command->add_option("--model", options->models, "Models [resnet20 resnet18]")->type_name("NAME");
-  command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
-  command->add_option("--batch", options->batch, "Images a rank and step")->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  command->add_option("--steps", options->steps, "Timed steps a repetition")->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  command->add_option("--warmup", options->warmup, "Steps before the first")->capture_default_str()->check(CLI::Range(0, 1 << 20));
-  command->add_option("--repetitions", options->repetitions, "Repetitions; their median is reported")->capture_default_str()->check(CLI::Range(1, 1000));
-  command->add_option("--batch-norm", options->batch_norm, "local or sync")->capture_default_str()->check(CLI::IsMember({"local", "sync"}));
-  command->add_option("--end-to-end", options->data, "Read, augment and load this image set instead of random images in memory")->type_name("FILE.h5");
+  command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  command->add_option("--batch", options->batch, "Images a rank and step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--steps", options->steps, "Timed steps a repetition")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--warmup", options->warmup, "Steps before the first")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  command
+      ->add_option("--repetitions", options->repetitions, "Repetitions; their median is reported")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--batch-norm", options->batch_norm, "local or sync")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"local", "sync"}));
+  command
+      ->add_option("--end-to-end",
+                   options->data,
+                   "Read, augment and load this image set instead of random images in memory")
+      ->type_name("FILE.h5");
   command->add_flag("--json", options->json, "One JSON object a line");
   command->callback([options, &run] {
     if (options->models.empty()) options->models = {"resnet20", "resnet18"};
@@ -169,7 +207,8 @@ void add_bench_command(CLI::App& program, Run& run) {
       } catch (const Error&) {
         failure = std::current_exception();
       }
-      return run_in_session(argc, argv, [&](MpiSession& session) { return bench(*options, session); }, failure);
+      return run_in_session(
+          argc, argv, [&](MpiSession& session) { return bench(*options, session); }, failure);
     };
   });
 }

@@ -11,6 +11,7 @@
 #include "core/durable_file.h"
 #include "core/error.h"
 #include "distributed/preflight.h"
+#include "distributed/trainer_setup.h"
 #include "launch/commands.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
@@ -24,34 +25,47 @@ struct Finding {
 };
 
 void print(const Finding& finding) {
-  fmt::print("{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
+  fmt::print(
+      "{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
   if (!finding.advice.empty()) fmt::print("     {:<12} -> {}\n", "", finding.advice);
 }
 
 Finding check_binding(MpiSession& session) {
-  const auto cores = session.control().all_gather(std::to_string(available_cores()), "counting cores");
+  const auto cores =
+      session.control().all_gather(std::to_string(available_cores()), "counting cores");
   Finding finding{"binding", fmt::format("cores a rank may use: {}", fmt::join(cores, ", ")), ""};
   for (const std::string& count : cores) {
     if (count == "1") {
-      finding.advice = "a rank bound to one core shares it with its helper threads: mpirun --bind-to none, or --map-by slot:PE=n";
+      finding.advice =
+          "a rank bound to one core shares it with its helper threads: mpirun --bind-to none, or "
+          "--map-by slot:PE=n";
     }
   }
   return finding;
 }
 
-double all_reduce_seconds(Communicator& communicator, at::Device device, int64_t bytes, int64_t repetitions) {
+double all_reduce_seconds(Communicator& communicator,
+                          at::Device device,
+                          int64_t bytes,
+                          int64_t repetitions) {
   const at::Tensor tensor = at::ones({bytes / 4}, at::TensorOptions(device).dtype(at::kFloat)) * 0;
   communicator.all_reduce(tensor, "doctor's all-reduce");
   const auto start = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < repetitions; ++i) communicator.all_reduce(tensor, "doctor's all-reduce");
   (void)tensor.sum().item<float>();  // on a GPU: the end of the queue
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(repetitions);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
+         static_cast<double>(repetitions);
 }
 
 Finding check_all_reduce(Communicator& communicator, at::Device device) {
   const double small = all_reduce_seconds(communicator, device, 4096, 50);
   const double large = all_reduce_seconds(communicator, device, int64_t{64} << 20, 3);
-  return {"all-reduce", fmt::format("{}: 4 KiB in {:.0f} us, 64 MiB at {:.2f} GB/s", communicator.backend(), small * 1e6, 0.067108864 / large), ""};
+  return {"all-reduce",
+          fmt::format("{}: 4 KiB in {:.0f} us, 64 MiB at {:.2f} GB/s",
+                      communicator.backend(),
+                      small * 1e6,
+                      0.067108864 / large),
+          ""};
 }
 
 Finding check_disk() {
@@ -60,21 +74,32 @@ Finding check_disk() {
     const std::string megabytes(size_t{16} << 20, 'x');
     const auto start = std::chrono::steady_clock::now();
     write_file_durably(path, megabytes);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::remove(path.c_str());
-    return {"disk", fmt::format("16 MiB written durably here in {:.2f} s", seconds),
-            seconds > 10 ? "saving a checkpoint keeps every rank waiting: choose a --run-dir on a faster disk" : ""};
+    return {
+        "disk",
+        fmt::format("16 MiB written durably here in {:.2f} s", seconds),
+        seconds > 10
+            ? "saving a checkpoint keeps every rank waiting: choose a --run-dir on a faster disk"
+            : ""};
   } catch (const Error& error) {
-    return {"disk", error.what(), "start runs in a folder that can be written to, or give --run-dir"};
+    return {
+        "disk", error.what(), "start runs in a folder that can be written to, or give --run-dir"};
   }
 }
 
 Finding check_shared_memory() {
-  struct statvfs space{};
-  if (statvfs("/dev/shm", &space) != 0) return {"/dev/shm", "not there", "set data.cache=rank or stream"};
-  const double gigabytes = static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize) / 1e9;
-  return {"/dev/shm", fmt::format("{:.1f} GB free", gigabytes),
-          gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it (docker: --shm-size), or set data.cache=stream" : ""};
+  struct statvfs space {};
+  if (statvfs("/dev/shm", &space) != 0)
+    return {"/dev/shm", "not there", "set data.cache=rank or stream"};
+  const double gigabytes =
+      static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize) / 1e9;
+  return {"/dev/shm",
+          fmt::format("{:.1f} GB free", gigabytes),
+          gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it "
+                            "(docker: --shm-size), or set data.cache=stream"
+                          : ""};
 }
 
 int doctor(MpiSession& session) {
@@ -83,10 +108,11 @@ int doctor(MpiSession& session) {
   choose_threads(topology);
   Config config;
   DeviceChoice device;
-  agree(session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   const auto devices = session.control().all_gather(device.description, "naming the devices");
   const Finding binding = check_binding(session);
-  const auto communicator = device.backend == "nccl" ? session.make_nccl_communicator(device.device) : session.make_mpi_communicator(device.device);
+  const auto communicator = make_communicator(session, device);
   const Finding all_reduce = check_all_reduce(*communicator, device.device);
   if (!root) return 0;
   std::string reason;
@@ -96,8 +122,11 @@ int doctor(MpiSession& session) {
   print({"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""});
   print({"processor", processor_name(), ""});
   print(binding);
-  print({"GPUs", gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU", ""});
-  for (int r = 0; r < topology.world_size; ++r) print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
+  print({"GPUs",
+         gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU",
+         ""});
+  for (int r = 0; r < topology.world_size; ++r)
+    print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
   print(all_reduce);
   print(check_disk());
   print(check_shared_memory());
@@ -107,9 +136,12 @@ int doctor(MpiSession& session) {
 }  // namespace
 
 void add_doctor_command(CLI::App& program, Run& run) {
-  CLI::App* command = program.add_subcommand("doctor", "Check MPI, hosts, binding, devices, all-reduce, disk and shared memory");
+  CLI::App* command = program.add_subcommand(
+      "doctor", "Check MPI, hosts, binding, devices, all-reduce, disk and shared memory");
   command->callback([&run] {
-    run = [](int* argc, char*** argv) { return run_in_session(argc, argv, [](MpiSession& session) { return doctor(session); }); };
+    run = [](int* argc, char*** argv) {
+      return run_in_session(argc, argv, [](MpiSession& session) { return doctor(session); });
+    };
   });
 }
 

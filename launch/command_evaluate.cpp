@@ -9,7 +9,6 @@
 
 #include "core/config_io.h"
 #include "core/error.h"
-#include "core/memory_layout.h"
 #include "core/model_registry.h"
 #include "core/safetensors.h"
 #include "core/weights.h"
@@ -17,6 +16,7 @@
 #include "data/split.h"
 #include "distributed/image_store.h"
 #include "distributed/preflight.h"
+#include "distributed/trainer_setup.h"
 #include "distributed/validator.h"
 #include "launch/commands.h"
 #include "launch/environment.h"
@@ -42,8 +42,11 @@ struct TrainedModel {
 const std::string& metadata(const TrainedModel& trained, const char* key) {
   const auto it = trained.file.metadata.find(key);
   if (it == trained.file.metadata.end()) {
-    throw_error(ExitCode::kBadData, "{} has no '{}' in its metadata: only weights written by `lockstep train` say what they were trained as",
-                trained.path, key);
+    throw_error(ExitCode::kBadData,
+                "{} has no '{}' in its metadata: only weights written by `lockstep train` say what "
+                "they were trained as",
+                trained.path,
+                key);
   }
   return it->second;
 }
@@ -51,9 +54,14 @@ const std::string& metadata(const TrainedModel& trained, const char* key) {
 TrainedModel load_trained(const EvaluateOptions& options) {
   TrainedModel trained;
   const std::filesystem::path source(options.source);
-  trained.path = std::filesystem::is_directory(source) ? (source / (options.weights + ".safetensors")).string() : options.source;
+  trained.path = std::filesystem::is_directory(source)
+                     ? (source / (options.weights + ".safetensors")).string()
+                     : options.source;
   if (!std::filesystem::exists(trained.path)) {
-    throw_error(ExitCode::kInputOutput, "{} does not exist: give a run directory that has finished an epoch, or a .safetensors file", trained.path);
+    throw_error(ExitCode::kInputOutput,
+                "{} does not exist: give a run directory that has finished an epoch, or a "
+                ".safetensors file",
+                trained.path);
   }
   trained.file = load_safetensors(trained.path);
   trained.config = parse_config(metadata(trained, "config"), {}, trained.path);
@@ -72,12 +80,23 @@ TrainedModel load_trained(const EvaluateOptions& options) {
 }
 
 void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
-  const bool fits = info.num_classes() == trained.options.num_classes && info.channels == trained.options.image_channels &&
+  const bool fits = info.num_classes() == trained.options.num_classes &&
+                    info.channels == trained.options.image_channels &&
                     info.height == trained.options.image_size;
   if (!fits) {
-    throw_error(ExitCode::kBadData, "{} holds {} classes of {} x {} x {} images, {} was trained on {} classes of {} x {} x {}", info.path,
-                info.num_classes(), info.channels, info.height, info.width, trained.path, trained.options.num_classes,
-                trained.options.image_channels, trained.options.image_size, trained.options.image_size);
+    throw_error(
+        ExitCode::kBadData,
+        "{} holds {} classes of {} x {} x {} images, {} was trained on {} classes of {} x {} x {}",
+        info.path,
+        info.num_classes(),
+        info.channels,
+        info.height,
+        info.width,
+        trained.path,
+        trained.options.num_classes,
+        trained.options.image_channels,
+        trained.options.image_size,
+        trained.options.image_size);
   }
 }
 
@@ -85,21 +104,19 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
   const Config& config = trained.config;
   choose_threads(session.topology());
   DeviceChoice device;
-  agree(session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   ImageStore store(session, config.data, options.data);
   ImageSetInfo info = store.info();
-  BatchFormat format;
-  format.device = device.device;
-  format.dtype = config.precision == "bf16" ? at::kBFloat16 : at::kFloat;
-  format.channels_last = prefers_channels_last(config.model.name, format.dtype, device.device.type());
+  set_math_mode(config.precision);
+  const BatchFormat format = batch_format(config, device.device);
 
   std::shared_ptr<ImageClassifier> model;
   std::optional<FlatParameters> parameters;
   agree(session.control(), "loading the weights", [&] {
     check_fits(trained, info);
-    model = make_model(config.model.name, trained.options, 0);
-    model->to(device.device);
-    parameters.emplace(*model, FlatOptions{.bf16 = config.precision == "bf16", .channels_last = format.channels_last});
+    model = model_on_device(config, info, device.device);
+    parameters.emplace(*model, flat_options(config, format));
     import_weights(*model, *parameters, trained.file.tensors, trained.path);
   });
   model->eval();
@@ -111,19 +128,40 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
   std::vector<int64_t> indices(static_cast<size_t>(info.count(Split::kTest)));
   std::iota(indices.begin(), indices.end(), int64_t{0});
   if (!test) {
-    indices = stratified_split(store.labels(Split::kTrain), config.data.validation_fraction, static_cast<uint64_t>(config.data.split_seed)).validation;
+    indices = stratified_split(store.labels(Split::kTrain),
+                               config.data.validation_fraction,
+                               static_cast<uint64_t>(config.data.split_seed))
+                  .validation;
   }
-  const auto communicator = device.backend == "nccl" ? session.make_nccl_communicator(device.device) : session.make_mpi_communicator(device.device);
-  const EvaluationResult result = evaluate(
-      *model, store.source(), info, store.labels(split), split, indices, format, config.validation.batch_size, *communicator);
+  const auto communicator = make_communicator(session, device);
+  const EvaluationResult result = evaluate(*model,
+                                           store.source(),
+                                           info,
+                                           store.labels(split),
+                                           split,
+                                           indices,
+                                           format,
+                                           config.validation.batch_size,
+                                           *communicator);
   if (session.topology().rank != 0) return 0;
   if (options.json) {
-    const nlohmann::ordered_json line = {{"model", config.model.name}, {"split", options.split},   {"loss", result.loss},
-                                         {"accuracy", result.accuracy}, {"correct", result.correct}, {"images", result.images}};
+    const nlohmann::ordered_json line = {{"model", config.model.name},
+                                         {"split", options.split},
+                                         {"loss", result.loss},
+                                         {"accuracy", result.accuracy},
+                                         {"correct", result.correct},
+                                         {"images", result.images}};
     fmt::print("{}\n", line.dump());
   } else {
-    fmt::print("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n", config.model.name, trained.path, options.split,
-               options.data, result.loss, 100 * result.accuracy, result.correct, result.images);
+    fmt::print("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+               config.model.name,
+               trained.path,
+               options.split,
+               options.data,
+               result.loss,
+               100 * result.accuracy,
+               result.correct,
+               result.images);
   }
   return 0;
 }
@@ -138,18 +176,30 @@ int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
   } catch (const Error&) {
     failure = std::current_exception();
   }
-  return run_in_session(argc, argv, [&](MpiSession& session) { return evaluate_on(options, trained, session); }, failure);
+  return run_in_session(
+      argc,
+      argv,
+      [&](MpiSession& session) { return evaluate_on(options, trained, session); },
+      failure);
 }
 
 }  // namespace
 
 void add_evaluate_command(CLI::App& program, Run& run) {
   auto options = std::make_shared<EvaluateOptions>();
-  CLI::App* evaluate = program.add_subcommand("evaluate", "Loss and accuracy of trained weights; also under mpirun");
-  evaluate->add_option("WEIGHTS_OR_RUN_DIR", options->source, "A run directory, or a .safetensors file of one")->required();
+  CLI::App* evaluate =
+      program.add_subcommand("evaluate", "Loss and accuracy of trained weights; also under mpirun");
+  evaluate
+      ->add_option(
+          "WEIGHTS_OR_RUN_DIR", options->source, "A run directory, or a .safetensors file of one")
+      ->required();
   evaluate->add_option("--data", options->data, "Image set (HDF5)")->required()->type_name("FILE");
-  evaluate->add_option("--split", options->split, "test, or the run's own validation part")->capture_default_str()->check(CLI::IsMember({"test", "validation"}));
-  evaluate->add_option("--weights", options->weights, "Of a run directory: best or last")->capture_default_str()->check(CLI::IsMember({"best", "last"}));
+  evaluate->add_option("--split", options->split, "test, or the run's own validation part")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"test", "validation"}));
+  evaluate->add_option("--weights", options->weights, "Of a run directory: best or last")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"best", "last"}));
   evaluate->add_flag("--json", options->json, "One JSON object instead of a sentence");
   evaluate->callback([options, &run] {
     run = [options](int* argc, char*** argv) { return run_evaluate(*options, argc, argv); };

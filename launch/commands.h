@@ -1,4 +1,5 @@
-// The subcommands. Each function adds one to the program and, when it is chosen, sets `run` to what does it (its result is the exit code).
+// The subcommands. Each function adds one to the program and, when it is chosen, sets `run` to what
+// does it (its result is the exit code).
 #pragma once
 
 #include <CLI/CLI.hpp>

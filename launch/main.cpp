@@ -20,7 +20,9 @@ int run_program(int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help
-    fmt::print(stderr, "lockstep: error: {}\nRun `lockstep --help`, or `lockstep SUBCOMMAND --help`.\n", error.what());
+    fmt::print(stderr,
+               "lockstep: error: {}\nRun `lockstep --help`, or `lockstep SUBCOMMAND --help`.\n",
+               error.what());
     return static_cast<int>(lockstep::ExitCode::kUsage);
   }
   return run(&argc, &argv);

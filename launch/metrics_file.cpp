@@ -18,8 +18,12 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr); }
-ordered_json number(const std::optional<double>& value) { return value ? number(*value) : ordered_json(nullptr); }
+ordered_json number(double value) {
+  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
+}
+ordered_json number(const std::optional<double>& value) {
+  return value ? number(*value) : ordered_json(nullptr);
+}
 
 // Keeps the lines of updates up to `step`; a torn last line goes.
 void drop_lines_after(const std::string& path, int64_t step) {
@@ -39,7 +43,8 @@ void drop_lines_after(const std::string& path, int64_t step) {
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) : path_(path) {
   if (std::filesystem::exists(path)) drop_lines_after(path, resumed_step);
   file_ = std::fopen(path.c_str(), "a");
-  if (!file_) throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
+  if (!file_)
+    throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
 }
 
 MetricsFile::~MetricsFile() {
@@ -48,10 +53,12 @@ MetricsFile::~MetricsFile() {
 
 void MetricsFile::write(const std::string& line) {
   const std::string text = line + "\n";
-  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
+  const bool written =
+      std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
   if (!written && !failed_) {
     failed_ = true;
-    fmt::print(stderr, "lockstep: warning: cannot write {} any longer: {}\n", path_, std::strerror(errno));
+    fmt::print(
+        stderr, "lockstep: warning: cannot write {} any longer: {}\n", path_, std::strerror(errno));
   }
 }
 

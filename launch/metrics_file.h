@@ -9,11 +9,12 @@
 
 namespace lockstep {
 
-// start, step, epoch and end lines; numbers that are not finite are null. Each line is written whole and at once. A file that
-// cannot be written to any longer costs a warning, not the run.
+// start, step, epoch and end lines; numbers that are not finite are null. Each line is written
+// whole and at once. A file that cannot be written to any longer costs a warning, not the run.
 class MetricsFile final : public TrainingObserver {
  public:
-  // Appends to `path`. On resuming, lines after `resumed_step` are dropped first. Throws Error(kInputOutput).
+  // Appends to `path`. On resuming, lines after `resumed_step` are dropped first. Throws
+  // Error(kInputOutput).
   MetricsFile(const std::string& path, int64_t resumed_step);
   ~MetricsFile() override;
   void on_start(const StartReport& report) override;

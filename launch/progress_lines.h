@@ -8,7 +8,9 @@
 
 namespace lockstep {
 
-// Writes to stdout. A bar is drawn when stdout is a terminal and NO_COLOR is unset; otherwise a line every few seconds and one an epoch.
+// Writes to stdout. A bar is drawn when stdout and stderr are terminals (mpirun gives ranks a
+// terminal for stdout, never for stderr) and NO_COLOR is unset; otherwise a line every few seconds
+// and one an epoch.
 class ProgressLines final : public TrainingObserver {
  public:
   explicit ProgressLines(std::string run_directory);

@@ -13,9 +13,10 @@ std::string default_run_directory(const std::string& model);
 // Holds the lock of a run directory for as long as it lives.
 class RunDirectory {
  public:
-  // Makes the folder (or takes an existing one that is empty, or with `resume` one that holds a run). Throws Error: kUsage when it holds a run and
-  // `resume` is false, when another live job holds its lock, or when it was run with a configuration that differs in what determines
-  // the numbers; kInputOutput when it cannot be written to.
+  // Makes the folder (or takes an existing one that is empty, or with `resume` one that holds a
+  // run). Throws Error: kUsage when it holds a run and `resume` is false, when another live job
+  // holds its lock, or when it was run with a configuration that differs in what determines the
+  // numbers; kInputOutput when it cannot be written to.
   RunDirectory(const std::string& path, const Config& config, bool resume);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

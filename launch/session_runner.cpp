@@ -13,7 +13,9 @@ namespace {
 // Until the configuration's own deadline is known.
 constexpr std::chrono::seconds kStartTimeout{300};
 
-int run_body(MpiSession& session, const std::function<int(MpiSession&)>& body, std::exception_ptr early_failure) {
+int run_body(MpiSession& session,
+             const std::function<int(MpiSession&)>& body,
+             std::exception_ptr early_failure) {
   const int rank = session.topology().rank;
   try {
     agree(session.control(), "starting", [&] {
@@ -27,9 +29,15 @@ int run_body(MpiSession& session, const std::function<int(MpiSession&)>& body, s
     fmt::print(stderr, "lockstep: rank {}: error: {}\n", rank, error.what());
     session.abort(static_cast<int>(error.code()));
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "lockstep: rank {}: error: out of memory: lower batch_size or validation.batch_size, or set data.cache=stream\n", rank);
+    fmt::print(stderr,
+               "lockstep: rank {}: error: out of memory: lower batch_size or "
+               "validation.batch_size, or set data.cache=stream\n",
+               rank);
   } catch (const c10::OutOfMemoryError& error) {
-    fmt::print(stderr, "lockstep: rank {}: error: out of device memory: lower batch_size or validation.batch_size\n{}\n", rank,
+    fmt::print(stderr,
+               "lockstep: rank {}: error: out of device memory: lower batch_size or "
+               "validation.batch_size\n{}\n",
+               rank,
                error.what_without_backtrace());
   } catch (const std::exception& error) {
     fmt::print(stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what());
@@ -39,7 +47,10 @@ int run_body(MpiSession& session, const std::function<int(MpiSession&)>& body, s
 
 }  // namespace
 
-int run_in_session(int* argc, char*** argv, const std::function<int(MpiSession&)>& body, std::exception_ptr early_failure) {
+int run_in_session(int* argc,
+                   char*** argv,
+                   const std::function<int(MpiSession&)>& body,
+                   std::exception_ptr early_failure) {
   Watchdog watchdog(kStartTimeout);
   MpiSession session(argc, argv, watchdog);
   return run_body(session, body, early_failure);

@@ -13,7 +13,9 @@
 namespace lockstep {
 namespace {
 
-double wall_time() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double wall_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 // CRC-32C (Castagnoli), reflected polynomial 0x82F63B78.
 uint32_t crc32c(const std::string& bytes) {
@@ -27,7 +29,8 @@ uint32_t crc32c(const std::string& bytes) {
     return entries;
   }();
   uint32_t crc = 0xFFFFFFFFu;
-  for (const char byte : bytes) crc = (crc >> 8) ^ table[(crc ^ static_cast<uint8_t>(byte)) & 0xFFu];
+  for (const char byte : bytes)
+    crc = (crc >> 8) ^ table[(crc ^ static_cast<uint8_t>(byte)) & 0xFFu];
   return crc ^ 0xFFFFFFFFu;
 }
 
@@ -38,7 +41,8 @@ uint32_t masked_crc(const std::string& bytes) {
 
 template <typename T>
 std::string raw(T value) {
-  return std::string(reinterpret_cast<const char*>(&value), sizeof value);  // little-endian, as the format
+  return std::string(reinterpret_cast<const char*>(&value),
+                     sizeof value);  // little-endian, as the format
 }
 
 // Protocol-buffer fields.
@@ -50,8 +54,12 @@ std::string varint(uint64_t value) {
 std::string field_bytes(int number, const std::string& bytes) {
   return varint(static_cast<uint64_t>(number) << 3 | 2) + varint(bytes.size()) + bytes;
 }
-std::string field_double(int number, double value) { return varint(static_cast<uint64_t>(number) << 3 | 1) + raw(value); }
-std::string field_float(int number, float value) { return varint(static_cast<uint64_t>(number) << 3 | 5) + raw(value); }
+std::string field_double(int number, double value) {
+  return varint(static_cast<uint64_t>(number) << 3 | 1) + raw(value);
+}
+std::string field_float(int number, float value) {
+  return varint(static_cast<uint64_t>(number) << 3 | 5) + raw(value);
+}
 std::string field_int(int number, int64_t value) {
   return varint(static_cast<uint64_t>(number) << 3) + varint(static_cast<uint64_t>(value));
 }
@@ -61,10 +69,11 @@ std::string field_int(int number, int64_t value) {
 TensorBoardFile::TensorBoardFile(const std::string& folder) {
   char host[256] = "localhost";
   gethostname(host, sizeof host - 1);
-  const std::string path =
-      fmt::format("{}/events.out.tfevents.{}.{}.{}", folder, static_cast<int64_t>(wall_time()), host, getpid());
+  const std::string path = fmt::format(
+      "{}/events.out.tfevents.{}.{}.{}", folder, static_cast<int64_t>(wall_time()), host, getpid());
   file_ = std::fopen(path.c_str(), "wb");
-  if (!file_) throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
+  if (!file_)
+    throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
   write_event(field_double(1, wall_time()) + field_bytes(3, "brain.Event:2"));
 }
 
@@ -77,7 +86,8 @@ void TensorBoardFile::write_event(const std::string& event) {
   std::fflush(file_);
 }
 
-void TensorBoardFile::write_scalars(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
+void TensorBoardFile::write_scalars(int64_t step,
+                                    const std::vector<std::pair<std::string, double>>& scalars) {
   std::string summary;
   for (const auto& [tag, value] : scalars) {
     summary += field_bytes(1, field_bytes(1, tag) + field_float(2, static_cast<float>(value)));
@@ -94,14 +104,18 @@ void TensorBoardFile::on_step(const StepReport& report) {
 }
 
 void TensorBoardFile::on_epoch(const EpochReport& report) {
-  std::vector<std::pair<std::string, double>> scalars = {{"train/loss", report.train_loss}, {"train/accuracy", report.train_accuracy}};
+  std::vector<std::pair<std::string, double>> scalars = {{"train/loss", report.train_loss},
+                                                         {"train/accuracy", report.train_accuracy}};
   if (report.validation_loss) scalars.emplace_back("validation/loss", *report.validation_loss);
-  if (report.validation_accuracy) scalars.emplace_back("validation/accuracy", *report.validation_accuracy);
+  if (report.validation_accuracy)
+    scalars.emplace_back("validation/accuracy", *report.validation_accuracy);
   write_scalars(report.step, scalars);
 }
 
 void TensorBoardFile::on_end(const EndReport& report) {
-  if (report.test_accuracy) write_scalars(report.steps, {{"test/loss", *report.test_loss}, {"test/accuracy", *report.test_accuracy}});
+  if (report.test_accuracy)
+    write_scalars(report.steps,
+                  {{"test/loss", *report.test_loss}, {"test/accuracy", *report.test_accuracy}});
 }
 
 }  // namespace lockstep

@@ -1,5 +1,6 @@
-// A TensorBoard event file of scalars, written by hand: records of {u64 length, masked crc32c of it, payload, masked crc32c of that};
-// payloads are tensorflow.Event messages (tensorflow/core/util/event.proto; record format of tensorflow/core/lib/io/record_writer.h).
+// A TensorBoard event file of scalars, written by hand: records of {u64 length, masked crc32c of
+// it, payload, masked crc32c of that}; payloads are tensorflow.Event messages
+// (tensorflow/core/util/event.proto; record format of tensorflow/core/lib/io/record_writer.h).
 #pragma once
 
 #include <cstdio>

@@ -13,7 +13,8 @@ namespace lockstep::models {
 
 // Square kernel, no bias (a norm follows), padded so that stride 1 keeps the size.
 inline torch::nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
-  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
+  return torch::nn::Conv2d(
+      torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
 }
 
 // [N, C, H, W] -> [N, C], summed in float32.
@@ -26,7 +27,9 @@ class Downsample final : public torch::nn::Module {
     conv_ = register_module("0", convolution(in, out, 1, stride));
     norm_ = register_module("1", std::make_shared<BatchNorm>(out));
   }
-  at::Tensor forward(const at::Tensor& x, const StepContext& context) { return norm_->forward(conv_->forward(x), context); }
+  at::Tensor forward(const at::Tensor& x, const StepContext& context) {
+    return norm_->forward(conv_->forward(x), context);
+  }
 
  private:
   torch::nn::Conv2d conv_{nullptr};

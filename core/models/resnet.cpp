@@ -1,5 +1,5 @@
-// Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A. resnet18 … resnet50: torchvision's, with a
-// 3x3 stem without pooling for 32x32 images.
+// Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A.
+// resnet18 … resnet50: torchvision's, with a 3x3 stem without pooling for 32x32 images.
 #include "core/models/resnet.h"
 
 #include <torch/nn/modules/conv.h>
@@ -18,7 +18,8 @@ class Block : public torch::nn::Module {
   virtual at::Tensor forward(const at::Tensor& x, const StepContext& context) = 0;
 
  protected:
-  torch::nn::Conv2d conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+  torch::nn::Conv2d conv(
+      const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
     return register_module(name, convolution(in, out, kernel, stride));
   }
   std::shared_ptr<BatchNorm> norm(const std::string& name, int64_t channels) {
@@ -26,7 +27,8 @@ class Block : public torch::nn::Module {
   }
 };
 
-// Option A: every second place in height and width, zeros for the new channels, half before and half behind.
+// Option A: every second place in height and width, zeros for the new channels, half before and
+// half behind.
 at::Tensor option_a(const at::Tensor& x, int64_t in, int64_t out, int64_t stride) {
   if (stride == 1 && in == out) return x;
   const at::Tensor taken = x.slice(2, 0, at::nullopt, stride).slice(3, 0, at::nullopt, stride);
@@ -36,16 +38,19 @@ at::Tensor option_a(const at::Tensor& x, int64_t in, int64_t out, int64_t stride
 
 class BasicBlock final : public Block {
  public:
-  BasicBlock(int64_t in, int64_t out, int64_t stride, bool projection) : in_(in), out_(out), stride_(stride) {
+  BasicBlock(int64_t in, int64_t out, int64_t stride, bool projection)
+      : in_(in), out_(out), stride_(stride) {
     conv1_ = conv("conv1", in, out, 3, stride);
     bn1_ = norm("bn1", out);
     conv2_ = conv("conv2", out, out, 3, 1);
     bn2_ = norm("bn2", out);
-    if (projection && (stride != 1 || in != out)) downsample_ = register_module("downsample", std::make_shared<Downsample>(in, out, stride));
+    if (projection && (stride != 1 || in != out))
+      downsample_ = register_module("downsample", std::make_shared<Downsample>(in, out, stride));
   }
 
   at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
-    const at::Tensor shortcut = downsample_ ? downsample_->forward(x, context) : option_a(x, in_, out_, stride_);
+    const at::Tensor shortcut =
+        downsample_ ? downsample_->forward(x, context) : option_a(x, in_, out_, stride_);
     const at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
     return bn2_->forward(conv2_->forward(y), context, true, shortcut);
   }
@@ -67,7 +72,9 @@ class Bottleneck final : public Block {
     bn2_ = norm("bn2", width);
     conv3_ = conv("conv3", width, 4 * width, 1, 1);
     bn3_ = norm("bn3", 4 * width);
-    if (stride != 1 || in != 4 * width) downsample_ = register_module("downsample", std::make_shared<Downsample>(in, 4 * width, stride));
+    if (stride != 1 || in != 4 * width)
+      downsample_ =
+          register_module("downsample", std::make_shared<Downsample>(in, 4 * width, stride));
   }
 
   at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
@@ -93,7 +100,8 @@ struct Architecture {
 class ResNet final : public ImageClassifier {
  public:
   ResNet(const Architecture& architecture, const ModelOptions& options) {
-    conv1_ = register_module("conv1", convolution(options.image_channels, architecture.width, 3, 1));
+    conv1_ =
+        register_module("conv1", convolution(options.image_channels, architecture.width, 3, 1));
     bn1_ = register_module("bn1", std::make_shared<BatchNorm>(architecture.width));
     int64_t channels = architecture.width;
     for (size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
@@ -137,20 +145,34 @@ std::shared_ptr<ImageClassifier> cifar_resnet(const ModelOptions& options) {
 
 }  // namespace
 
-std::shared_ptr<ImageClassifier> make_resnet20(const ModelOptions& options) { return cifar_resnet<20>(options); }
-std::shared_ptr<ImageClassifier> make_resnet32(const ModelOptions& options) { return cifar_resnet<32>(options); }
-std::shared_ptr<ImageClassifier> make_resnet44(const ModelOptions& options) { return cifar_resnet<44>(options); }
-std::shared_ptr<ImageClassifier> make_resnet56(const ModelOptions& options) { return cifar_resnet<56>(options); }
-std::shared_ptr<ImageClassifier> make_resnet110(const ModelOptions& options) { return cifar_resnet<110>(options); }
+std::shared_ptr<ImageClassifier> make_resnet20(const ModelOptions& options) {
+  return cifar_resnet<20>(options);
+}
+std::shared_ptr<ImageClassifier> make_resnet32(const ModelOptions& options) {
+  return cifar_resnet<32>(options);
+}
+std::shared_ptr<ImageClassifier> make_resnet44(const ModelOptions& options) {
+  return cifar_resnet<44>(options);
+}
+std::shared_ptr<ImageClassifier> make_resnet56(const ModelOptions& options) {
+  return cifar_resnet<56>(options);
+}
+std::shared_ptr<ImageClassifier> make_resnet110(const ModelOptions& options) {
+  return cifar_resnet<110>(options);
+}
 
 std::shared_ptr<ImageClassifier> make_resnet18(const ModelOptions& options) {
-  return std::make_shared<ResNet>(Architecture{.blocks = {2, 2, 2, 2}, .width = 64, .projection = true}, options);
+  return std::make_shared<ResNet>(
+      Architecture{.blocks = {2, 2, 2, 2}, .width = 64, .projection = true}, options);
 }
 std::shared_ptr<ImageClassifier> make_resnet34(const ModelOptions& options) {
-  return std::make_shared<ResNet>(Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true}, options);
+  return std::make_shared<ResNet>(
+      Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true}, options);
 }
 std::shared_ptr<ImageClassifier> make_resnet50(const ModelOptions& options) {
-  return std::make_shared<ResNet>(Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true, .bottleneck = true}, options);
+  return std::make_shared<ResNet>(
+      Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true, .bottleneck = true},
+      options);
 }
 
 }  // namespace lockstep::models

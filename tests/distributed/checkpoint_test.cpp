@@ -34,7 +34,8 @@ class CheckpointTest : public testing::Test {
   }
   std::optional<CheckpointContents> load() {
     warnings_.clear();
-    return load_newest_checkpoint(folder_, [this](const std::string& text) { warnings_.push_back(text); });
+    return load_newest_checkpoint(folder_,
+                                  [this](const std::string& text) { warnings_.push_back(text); });
   }
   std::string file(int64_t step, const char* name) const {
     return (fs::path(folder_) / "checkpoints" / fmt::format("{:08}", step) / name).string();
@@ -59,7 +60,11 @@ TEST_F(CheckpointTest, NewestComesBackAndOldOnesGo) {
 TEST_F(CheckpointTest, AnyFlippedByteIsFoundAndTheOlderOneUsed) {
   save(10, 1);
   save(20, 2);
-  for (const char* name : {"model.safetensors", "optimizer.safetensors", "state.json", "config.json", "manifest.json"}) {
+  for (const char* name : {"model.safetensors",
+                           "optimizer.safetensors",
+                           "state.json",
+                           "config.json",
+                           "manifest.json"}) {
     const std::string bytes = read_file(file(20, name));
     for (size_t at = 0; at < bytes.size(); at += 7) {
       std::string damaged = bytes;
@@ -67,7 +72,8 @@ TEST_F(CheckpointTest, AnyFlippedByteIsFoundAndTheOlderOneUsed) {
       std::ofstream(file(20, name), std::ios::binary) << damaged;
       const auto found = load();
       ASSERT_TRUE(found.has_value());
-      // The manifest has bytes that mean nothing (the step it repeats, spaces): then nothing else is damaged.
+      // The manifest has bytes that mean nothing (the step it repeats, spaces): then nothing else
+      // is damaged.
       if (std::string(name) != "manifest.json") {
         EXPECT_EQ(found->state.step, 10) << name << " byte " << at;
         EXPECT_EQ(warnings_.size(), 1u);
@@ -118,11 +124,13 @@ TEST(Resume, GivesTheSameBitsAsGoingOn) {
       torch::set_num_threads(1);
       TrainingRank training(config, *rank.gradients, nullptr);
       training.restore(middle);
-      for (int64_t step = 3; step < 6; ++step) training.run(global_batch(16, step), rank.rank, 2, step, 0.01);
+      for (int64_t step = 3; step < 6; ++step)
+        training.run(global_batch(16, step), rank.rank, 2, step, 0.01);
       if (rank.rank == 0) resumed = training.state().weights;
     });
     for (size_t i = 0; i < resumed.size(); ++i) {
-      EXPECT_TRUE(torch::equal(resumed[i].second, uninterrupted[i].second)) << optimizer << " " << resumed[i].first;
+      EXPECT_TRUE(torch::equal(resumed[i].second, uninterrupted[i].second))
+          << optimizer << " " << resumed[i].first;
     }
   }
 }

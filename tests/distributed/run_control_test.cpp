@@ -48,7 +48,8 @@ TEST(RunControl, StateSurvivesItsJson) {
   state.step = 1234;
   state.batch_in_epoch = 17;
   state.early_stopping = {.best = 0.1 + 0.2, .best_epoch = 2, .epochs_without_improvement = 1};
-  state.plateau = {.factor = 1.0 / 3.0, .best = 1e-300, .has_best = true, .bad_epochs = 4, .cooldown_left = 5};
+  state.plateau = {
+      .factor = 1.0 / 3.0, .best = 1e-300, .has_best = true, .bad_epochs = 4, .cooldown_left = 5};
   state.train_loss_sum = 12345.678901234567;
   state.train_correct = 99;
   state.train_images = 100;

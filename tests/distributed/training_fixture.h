@@ -1,4 +1,5 @@
-// One rank's model, optimizer and step over in-process or MPI channels, for tests of training as a whole.
+// One rank's model, optimizer and step over in-process or MPI channels, for tests of training as a
+// whole.
 #pragma once
 
 #include <torch/torch.h>
@@ -32,12 +33,17 @@ inline Batch global_batch(int64_t size, int64_t number) {
   return batch;
 }
 
-inline Batch slice_of(const Batch& global, int rank, int world_size, bool channels_last, at::ScalarType dtype = at::kFloat) {
+inline Batch slice_of(const Batch& global,
+                      int rank,
+                      int world_size,
+                      bool channels_last,
+                      at::ScalarType dtype = at::kFloat) {
   const IndexRange range = contiguous_part(global.global_size, rank, world_size);
   Batch batch;
   batch.images = global.images.narrow(0, range.begin, range.size())
                      .to(dtype)
-                     .contiguous(channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+                     .contiguous(channels_last ? at::MemoryFormat::ChannelsLast
+                                               : at::MemoryFormat::Contiguous);
   batch.labels = global.labels.narrow(0, range.begin, range.size()).contiguous();
   batch.global_size = global.global_size;
   batch.first_position = range.begin;
@@ -53,30 +59,36 @@ class TrainingRank {
   TrainingRank(const Config& config, Communicator& gradients, Communicator* statistics)
       : config_(config),
         model_(make_model(config.model.name, ModelOptions{}, static_cast<uint64_t>(config.seed))),
-        parameters_(*model_, {.bf16 = config.precision == "bf16",
-                              .channels_last = true,
-                              .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
-                              .bucket_bytes = config.distributed.bucket_bytes}),
+        parameters_(*model_,
+                    {.bf16 = config.precision == "bf16",
+                     .channels_last = true,
+                     .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
+                     .bucket_bytes = config.distributed.bucket_bytes}),
         optimizer_(make_optimizer(config.optimizer, parameters_)),
         exchange_(statistics ? make_statistics_exchange(*statistics) : nullptr),
         step_(*model_, parameters_, *optimizer_, gradients, exchange_.get(), config_) {
     model_->train();
   }
 
-  StepResult run(const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
+  StepResult run(
+      const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
     const auto dtype = config_.precision == "bf16" ? at::kBFloat16 : at::kFloat;
     return step_.run(slice_of(global, rank, world_size, true, dtype), step, learning_rate);
   }
 
-  TrainingState state() { return {export_weights(*model_, parameters_), export_optimizer(*optimizer_, parameters_)}; }
+  TrainingState state() {
+    return {export_weights(*model_, parameters_), export_optimizer(*optimizer_, parameters_)};
+  }
   void restore(const TrainingState& state) {
     import_weights(*model_, parameters_, state.weights, "the test's state");
     restore_optimizer(*optimizer_, parameters_, state.optimizer);
   }
-  // The reduced gradient by parameter, divided by the global batch (the fused update has written it back divided).
+  // The reduced gradient by parameter, divided by the global batch (the fused update has written it
+  // back divided).
   NamedTensors gradients() {
     NamedTensors found;
-    for (const FlatEntry& entry : parameters_.entries()) found.emplace_back(entry.name, entry.gradient.detach().clone());
+    for (const FlatEntry& entry : parameters_.entries())
+      found.emplace_back(entry.name, entry.gradient.detach().clone());
     return found;
   }
 
@@ -96,11 +108,15 @@ inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return norm > 0 ? difference / norm : difference;
 }
 
-inline void expect_close(const NamedTensors& a, const NamedTensors& b, double tolerance, const std::string& what) {
+inline void expect_close(const NamedTensors& a,
+                         const NamedTensors& b,
+                         double tolerance,
+                         const std::string& what) {
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) {
     EXPECT_EQ(a[i].first, b[i].first);
-    EXPECT_LT(relative_difference(a[i].second, b[i].second), tolerance) << what << ": " << a[i].first;
+    EXPECT_LT(relative_difference(a[i].second, b[i].second), tolerance)
+        << what << ": " << a[i].first;
   }
 }
 

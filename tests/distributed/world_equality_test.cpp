@@ -30,20 +30,24 @@ Outcome one_step(const Config& config, const TrainingState& state, int world_siz
     torch::set_num_threads(1);
     TrainingRank training(config, *rank.gradients, rank.statistics.get());
     training.restore(state);
-    const StepResult step = training.run(global_batch(kBatch, number), rank.rank, world_size, number, 0.05);
+    const StepResult step =
+        training.run(global_batch(kBatch, number), rank.rank, world_size, number, 0.05);
     if (rank.rank == 0) outcome = {step, training.gradients(), training.state().weights};
   });
   return outcome;
 }
 
-std::vector<TrainingState> saved_states(const Config& config, int64_t count, int64_t steps_between) {
+std::vector<TrainingState> saved_states(const Config& config,
+                                        int64_t count,
+                                        int64_t steps_between) {
   std::vector<TrainingState> states;
   run_in_process(1, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
     TrainingRank training(config, *rank.gradients, rank.statistics.get());
     for (int64_t i = 0; i < count; ++i) {
       states.push_back(training.state());
-      for (int64_t s = 0; s < steps_between; ++s) training.run(global_batch(kBatch, i * steps_between + s), 0, 1, s, 0.05);
+      for (int64_t s = 0; s < steps_between; ++s)
+        training.run(global_batch(kBatch, i * steps_between + s), 0, 1, s, 0.05);
     }
   });
   return states;
@@ -55,17 +59,20 @@ TEST(WorldEquality, OneStepFromSavedStatesEqualsOneRank) {
   for (size_t i = 0; i < states.size(); ++i) {
     const Outcome alone = one_step(config, states[i], 1, 100 + static_cast<int64_t>(i));
     for (int world_size : {2, 4}) {
-      const Outcome together = one_step(config, states[i], world_size, 100 + static_cast<int64_t>(i));
+      const Outcome together =
+          one_step(config, states[i], world_size, 100 + static_cast<int64_t>(i));
       EXPECT_NEAR(together.step.loss_sum / alone.step.loss_sum, 1.0, 1e-5);
       EXPECT_EQ(together.step.images, alone.step.images);
-      const std::string what = "state " + std::to_string(i) + " at " + std::to_string(world_size) + " ranks";
+      const std::string what =
+          "state " + std::to_string(i) + " at " + std::to_string(world_size) + " ranks";
       expect_close(together.gradients, alone.gradients, 1e-5, what + ", gradient");
       expect_close(together.weights, alone.weights, 1e-5, what + ", weights");
     }
   }
 }
 
-// Rounding grows with the rate (facts of floating point, not of this program), so curves are compared at a tiny one.
+// Rounding grows with the rate (facts of floating point, not of this program), so curves are
+// compared at a tiny one.
 TEST(WorldEquality, TwentyStepCurvesAgree) {
   const Config config = sync_config();
   std::map<int, std::vector<double>> curves;
@@ -74,13 +81,16 @@ TEST(WorldEquality, TwentyStepCurvesAgree) {
       torch::set_num_threads(1);
       TrainingRank training(config, *rank.gradients, rank.statistics.get());
       for (int64_t step = 0; step < 20; ++step) {
-        const StepResult result = training.run(global_batch(kBatch, step), rank.rank, world_size, step, 1e-4);
-        if (rank.rank == 0) curves[world_size].push_back(result.loss_sum / static_cast<double>(result.images));
+        const StepResult result =
+            training.run(global_batch(kBatch, step), rank.rank, world_size, step, 1e-4);
+        if (rank.rank == 0)
+          curves[world_size].push_back(result.loss_sum / static_cast<double>(result.images));
       }
     });
   }
   for (int world_size : {2, 4}) {
-    for (size_t i = 0; i < 20; ++i) EXPECT_NEAR(curves[world_size][i] / curves[1][i], 1.0, 1e-5) << "step " << i;
+    for (size_t i = 0; i < 20; ++i)
+      EXPECT_NEAR(curves[world_size][i] / curves[1][i], 1.0, 1e-5) << "step " << i;
   }
 }
 
@@ -95,19 +105,24 @@ TEST(WorldEquality, UnevenAndEmptySlicesChangeNothing) {
       TrainingRank training(config, *rank.gradients, rank.statistics.get());
       training.restore(states[0]);
       const StepResult step = training.run(global_batch(5, 7), rank.rank, world_size, 0, 0.05);
-      if (rank.rank == 0) outcomes[world_size] = {step, training.gradients(), training.state().weights};
+      if (rank.rank == 0)
+        outcomes[world_size] = {step, training.gradients(), training.state().weights};
     });
   }
   for (int world_size : {3, 7}) {
     EXPECT_EQ(outcomes[world_size].step.images, 5);
     EXPECT_EQ(outcomes[world_size].step.correct, outcomes[1].step.correct);
-    expect_close(outcomes[world_size].weights, outcomes[1].weights, 1e-5, std::to_string(world_size) + " ranks");
+    expect_close(outcomes[world_size].weights,
+                 outcomes[1].weights,
+                 1e-5,
+                 std::to_string(world_size) + " ranks");
   }
 }
 
 TEST(WorldEquality, AccumulationEqualsOneSlice) {
   Config config = sync_config();
-  // Micro-slices normalise on their own, so the models compared are fixed statistics away: use one image set twice.
+  // Micro-slices normalise on their own, so the models compared are fixed statistics away: use one
+  // image set twice.
   const auto states = saved_states(config, 1, 1);
   Batch half = global_batch(kBatch / 2, 3);
   Batch twice = half;
@@ -129,7 +144,8 @@ TEST(WorldEquality, AccumulationEqualsOneSlice) {
   EXPECT_NEAR(outcomes[2].step.loss_sum / outcomes[1].step.loss_sum, 1.0, 1e-5);
 }
 
-// Local statistics: the running buffers are the count-weighted means over slices, equal on every rank at every step.
+// Local statistics: the running buffers are the count-weighted means over slices, equal on every
+// rank at every step.
 TEST(WorldEquality, LocalBatchNormKeepsRunningBuffersEqualOnAllRanks) {
   Config config = sync_config();
   config.distributed.batch_norm = "local";
@@ -137,11 +153,14 @@ TEST(WorldEquality, LocalBatchNormKeepsRunningBuffersEqualOnAllRanks) {
   run_in_process(3, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
     TrainingRank training(config, *rank.gradients, nullptr);
-    for (int64_t step = 0; step < 3; ++step) training.run(global_batch(20, step), rank.rank, 3, step, 0.05);
+    for (int64_t step = 0; step < 3; ++step)
+      training.run(global_batch(20, step), rank.rank, 3, step, 0.05);
     weights[static_cast<size_t>(rank.rank)] = training.state().weights;
   });
   for (size_t i = 0; i < weights[0].size(); ++i) {
-    for (size_t rank : {1, 2}) EXPECT_TRUE(torch::equal(weights[0][i].second, weights[rank][i].second)) << weights[0][i].first;
+    for (size_t rank : {1, 2})
+      EXPECT_TRUE(torch::equal(weights[0][i].second, weights[rank][i].second))
+          << weights[0][i].first;
   }
 }
 
@@ -163,7 +182,8 @@ TEST(TrainingStep, NotANumberSkipsTheUpdateOnEveryRank) {
   });
   for (size_t r : {0, 1}) {
     EXPECT_EQ(finite[r], 0);
-    for (size_t i = 0; i < before[r].size(); ++i) EXPECT_TRUE(torch::equal(before[r][i].second, after[r][i].second));
+    for (size_t i = 0; i < before[r].size(); ++i)
+      EXPECT_TRUE(torch::equal(before[r][i].second, after[r][i].second));
   }
 }
 

@@ -1,0 +1,47 @@
+// What rank 0 keeps of a run on disk: best and last weights, checkpoints.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/config.h"
+#include "core/weights.h"
+#include "data/image_file.h"
+#include "distributed/checkpoint.h"
+#include "distributed/control_channel.h"
+#include "distributed/run_control.h"
+
+namespace lockstep {
+
+// <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
+// they were trained as (model, num_classes, image_channels, image_size, class_names, mean, std,
+// data_digest, config). Every method is collective: the others wait for rank 0's disk under its
+// verdict, and all throw its error (AgreedError).
+class RunFiles {
+ public:
+  // An empty `directory`: nothing is written or read.
+  RunFiles(std::string directory,
+           const Config& config,
+           const ImageSetInfo& info,
+           ControlChannel& control);
+
+  // What the record asks for.
+  void save(const ControlRecord& record,
+            const torch::nn::Module& model,
+            const FlatParameters& parameters,
+            Optimizer& optimizer);
+  bool has_best(const ControlState& state) const;
+  // Rank 0's model gets the best weights; sharing them is the caller's business.
+  void load_best(torch::nn::Module& model, FlatParameters& parameters);
+
+ private:
+  std::string path(const char* name) const;
+
+  std::string directory_;
+  const Config& config_;
+  std::string data_digest_;
+  std::map<std::string, std::string> metadata_;
+  ControlChannel& control_;
+};
+
+}  // namespace lockstep
