@@ -1,8 +1,9 @@
 // Sums run in two stages without atomics, so that they repeat bit for bit: blocks write float32
-// partial sums about a shift, then one thread a channel adds them in float64, in order.
+// partial sums about a shift, then a second kernel adds them in float64, in a fixed order.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <initializer_list>
 #include <type_traits>
 
 #include "core/batch_norm_kernels_cuda.h"
@@ -11,6 +12,9 @@ namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+// Channels of a block of the second stage: one 32-byte sector of each partial sum.
+constexpr int kFinishChannels = 8;
+constexpr int kFinishRows = kThreads / kFinishChannels;
 constexpr int64_t kMaxBlocks =
     512;  // of a first stage: enough to fill the largest devices with a few blocks an SM
 
@@ -170,8 +174,9 @@ __global__ void sums_channels_first(
   }
 }
 
-// Second stage. With `x`: sums about the first values of the channels become sums about zero.
-template <typename T>
+// Second stage. Moments: sums about the first values of the channels become sums about zero, and
+// the count follows them (`x` cannot tell moments from gradients: it is null for an empty slice).
+template <typename T, bool kMoments>
 __global__ void finish_sums(const float* scratch,
                             int64_t parts,
                             int64_t channels,
@@ -179,14 +184,25 @@ __global__ void finish_sums(const float* scratch,
                             int64_t spatial_of_first,
                             double count,
                             double* out) {
-  const int64_t c = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-  if (c >= channels) return;
+  __shared__ double shared[2][kFinishRows][kFinishChannels];
+  const int lane = threadIdx.x % kFinishChannels, row = threadIdx.x / kFinishChannels;
+  const int64_t c = blockIdx.x * static_cast<int64_t>(kFinishChannels) + lane;
   double first = 0, second = 0;
-  for (int64_t p = 0; p < parts; ++p) {
-    first += scratch[(p * 2 + 0) * channels + c];
-    second += scratch[(p * 2 + 1) * channels + c];
+  if (c < channels) {
+    for (int64_t p = row; p < parts; p += kFinishRows) {
+      first += scratch[(p * 2 + 0) * channels + c];
+      second += scratch[(p * 2 + 1) * channels + c];
+    }
   }
-  if (x) {
+  shared[0][row][lane] = first;
+  shared[1][row][lane] = second;
+  __syncthreads();
+  if (row != 0 || c >= channels) return;
+  for (int r = 1; r < kFinishRows; ++r) {
+    first += shared[0][r][lane];
+    second += shared[1][r][lane];
+  }
+  if constexpr (kMoments) {
     const double s = count > 0 ? to_float(static_cast<const T*>(x)[c * spatial_of_first]) : 0.0;
     second += 2 * s * first + count * s * s;
     first += count * s;
@@ -302,17 +318,25 @@ unsigned blocks_for(int64_t threads, int64_t limit) {
 }
 int64_t values(const Activation& shape) { return shape.n * shape.channels * shape.spatial; }
 
-// Calls `call(T, vector width)` with the widest packs of at most 16 bytes that never straddle
-// channels and stay aligned.
+// Calls `call(T, vector width)` with packs of 16 bytes where those neither straddle channels nor
+// stand unaligned in `memory`, else with single values.
 template <typename Call>
-void with_type(const Activation& shape, Call&& call) {
+void with_type(const Activation& shape, std::initializer_list<const void*> memory, Call&& call) {
   const int64_t run = shape.channels_last ? shape.channels : shape.spatial;
+  bool packs = run % (shape.bf16 ? 8 : 4) == 0;
+  for (const void* pointer : memory) {
+    packs = packs && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  }
   if (shape.bf16) {
-    if (run % 8 == 0) return call(__nv_bfloat16{}, std::integral_constant<int, 8>{});
+    if (packs) return call(__nv_bfloat16{}, std::integral_constant<int, 8>{});
     return call(__nv_bfloat16{}, std::integral_constant<int, 1>{});
   }
-  if (run % 4 == 0) return call(float{}, std::integral_constant<int, 4>{});
+  if (packs) return call(float{}, std::integral_constant<int, 4>{});
   call(float{}, std::integral_constant<int, 1>{});
+}
+
+unsigned finish_blocks(const Activation& shape) {
+  return static_cast<unsigned>((shape.channels + kFinishChannels - 1) / kFinishChannels);
 }
 
 int64_t parts_of(const Activation& shape) {
@@ -347,14 +371,14 @@ int64_t scratch_floats(const Activation& shape) { return parts_of(shape) * 2 * s
 
 void moments(const Activation& shape, const void* x, float* scratch, double* out, void* stream) {
   const int64_t first = shape.channels_last ? 1 : shape.spatial;
-  with_type(shape, [&](auto type, auto width) {
+  with_type(shape, {x}, [&](auto type, auto width) {
     using T = decltype(type);
     first_stage<width.value>(shape,
                              Moments<T, width.value>{x, first},
                              Moments<T, 1>{x, first},
                              scratch,
                              stream_of(stream));
-    finish_sums<T><<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
+    finish_sums<T, true><<<finish_blocks(shape), kThreads, 0, stream_of(stream)>>>(
         scratch,
         parts_of(shape),
         shape.channels,
@@ -383,7 +407,7 @@ void apply(const Activation& shape,
            Affine affine,
            void* y,
            void* stream) {
-  with_type(shape, [&](auto type, auto width) {
+  with_type(shape, {x, residual, y}, [&](auto type, auto width) {
     const int64_t packs = values(shape) / width.value;
     apply_kernel<decltype(type), width.value>
         <<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(
@@ -403,14 +427,14 @@ void gradient_sums(const Activation& shape,
                    double* sums,
                    void* stream) {
   const GradientInput in{x, dy, y, relu, affine};
-  with_type(shape, [&](auto type, auto width) {
+  with_type(shape, {x, dy, y, masked}, [&](auto type, auto width) {
     using T = decltype(type);
     first_stage<width.value>(shape,
                              Gradients<T, width.value>{in, mean, masked},
                              Gradients<T, 1>{in, mean, masked},
                              scratch,
                              stream_of(stream));
-    finish_sums<T><<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
+    finish_sums<T, false><<<finish_blocks(shape), kThreads, 0, stream_of(stream)>>>(
         scratch, parts_of(shape), shape.channels, nullptr, 0, 0.0, sums);
   });
 }
@@ -431,7 +455,7 @@ void input_gradient(const Activation& shape,
   make_slopes<<<blocks_for(shape.channels, 1 << 20), kThreads, 0, stream_of(stream)>>>(
       shape.channels, sums, count, weight, mean, inverse_deviation, slopes);
   const GradientInput in{x, dy, nullptr, relu, affine};
-  with_type(shape, [&](auto type, auto width) {
+  with_type(shape, {x, dy, dx}, [&](auto type, auto width) {
     const int64_t packs = values(shape) / width.value;
     input_gradient_kernel<decltype(type), width.value>
         <<<blocks_for(packs, 4096), kThreads, 0, stream_of(stream)>>>(shape, packs, in, slopes, dx);

@@ -1,5 +1,6 @@
-// Vectors of 16 values over GCC's vector extensions, the two dtypes, and the ways through an activation: what the kernels' one
-// implementation is written in. Internal linkage: each including file compiles it for its own instruction set, and the sets cannot mix.
+// Vectors of 16 values over GCC's vector extensions, the two dtypes, and the ways through an
+// activation: what the kernels' one implementation is written in. Internal linkage: each including
+// file compiles it for its own instruction set, and the sets cannot mix.
 #pragma once
 
 #include <cstring>
@@ -20,18 +21,21 @@ typedef uint32_t Words __attribute__((vector_size(64)));
 typedef uint16_t HalfWords __attribute__((vector_size(32)));
 typedef double Doubles __attribute__((vector_size(128)));
 
-// Few enough that a block's lines are still in the first-level cache when the next 16 of its channels are visited (measured: 1.2 times
-// faster than 8192 from 32 channels on), and that float32 sums over it are precise.
+// Few enough that a block's lines are still in the first-level cache when the next 16 of its
+// channels are visited (measured: 1.2 times faster than 8192 from 32 channels on), and that float32
+// sums over it are precise.
 constexpr int64_t kBlockValues = 1024;
 constexpr int64_t kMinBlockRows = 16;
 
-// Not std::min: a template shared with other files could be linked from the one compiled for the largest instruction set.
+// Not std::min: a template shared with other files could be linked from the one compiled for the
+// largest instruction set.
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct Float32 {
   using Value = float;
-  // Sums of float32 values are taken in float64: they then round to the same statistics however a batch is cut over ranks, so that the same
-  // ReLUs open (one that opens differently changes a gradient by 1e-4).
+  // Sums of float32 values are taken in float64: they then round to the same statistics however a
+  // batch is cut over ranks, so that the same ReLUs open (one that opens differently changes a
+  // gradient by 1e-4).
   using Sum = Doubles;
   using ScalarSum = double;
   static Sum widen(Vector v) { return __builtin_convertvector(v, Doubles); }
@@ -60,7 +64,8 @@ struct BFloat16 {
   static void store(uint16_t* p, float v) {  // round to nearest even; NaN stays NaN
     uint32_t bits;
     std::memcpy(&bits, &v, sizeof bits);
-    *p = v != v ? uint16_t{0x7FC0} : static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+    *p = v != v ? uint16_t{0x7FC0}
+                : static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
   }
   static Vector load_vector(const uint16_t* p) {
     HalfWords half;
@@ -115,12 +120,17 @@ void with_dtype(const Activation& shape, Call&& call) {
   }
 }
 
-// Visits a channels-last range: `vectors(row, channel, count)` for `count` rows of 16 channels at `channel`, `scalars(row, channel, count)` for
-// single channels behind the last full vector. Block by block, so that all channels of a block are visited while it is cached.
+// Visits a channels-last range: `vectors(row, channel, count)` for `count` rows of 16 channels at
+// `channel`, `scalars(row, channel, count)` for single channels behind the last full vector. Block
+// by block, so that all channels of a block are visited while it is cached.
 template <typename Vectors, typename Scalars>
-void visit_channels_last(const Activation& shape, RowRange range, Vectors&& vectors, Scalars&& scalars) {
+void visit_channels_last(const Activation& shape,
+                         RowRange range,
+                         Vectors&& vectors,
+                         Scalars&& scalars) {
   const int64_t channels = shape.channels;
-  const int64_t block_rows = channels < kBlockValues / kMinBlockRows ? kBlockValues / channels : kMinBlockRows;
+  const int64_t block_rows =
+      channels < kBlockValues / kMinBlockRows ? kBlockValues / channels : kMinBlockRows;
   for (int64_t row = range.begin; row < range.end; row += block_rows) {
     const int64_t count = smaller(block_rows, range.end - row);
     int64_t c = 0;
@@ -129,13 +139,15 @@ void visit_channels_last(const Activation& shape, RowRange range, Vectors&& vect
   }
 }
 
-// Visits a channels-first range: `run(offset, channel, count)` for runs of at most a block of values of one channel.
+// Visits a channels-first range: `run(offset, channel, count)` for runs of at most a block of
+// values of one channel.
 template <typename Run>
 void visit_channels_first(const Activation& shape, RowRange range, Run&& run) {
   for (int64_t image = range.begin; image < range.end; ++image) {
     for (int64_t c = 0; c < shape.channels; ++c) {
       const int64_t start = (image * shape.channels + c) * shape.spatial;
-      for (int64_t i = 0; i < shape.spatial; i += kBlockValues) run(start + i, c, smaller(kBlockValues, shape.spatial - i));
+      for (int64_t i = 0; i < shape.spatial; i += kBlockValues)
+        run(start + i, c, smaller(kBlockValues, shape.spatial - i));
     }
   }
 }

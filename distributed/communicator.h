@@ -32,6 +32,10 @@ class Communicator {
   // Lets operations under way proceed; cheap. Called from the backward pass's own hooks, since MPI proceeds only inside its calls.
   virtual void make_progress() {}
 
+  // On a GPU: waits on the host, under the deadline and watching for lost peers, until the current stream has done all that is queued. To be called
+  // before the host reads a result.
+  virtual void synchronise(std::string_view /*label*/) {}
+
   void all_reduce(const at::Tensor& tensor, std::string_view label) { start_all_reduce(tensor, label)->wait(); }
 };
 

@@ -25,6 +25,7 @@ TrainingStep::TrainingStep(ImageClassifier& model,
     : model_(model),
       parameters_(parameters),
       optimizer_(optimizer),
+      gradients_(gradients),
       statistics_(statistics),
       config_(config),
       batch_norm_state_(model),
@@ -77,6 +78,7 @@ StepResult TrainingStep::run(const Batch& batch,
   // Every rank holds the same sums by now, so every rank draws the same conclusions from them.
   const at::NoGradGuard no_grad;
   const at::Tensor norm = at::linalg_vector_norm(parameters_.gradient());
+  gradients_.synchronise("update");
   const at::Tensor scalars =
       at::cat({extras.narrow(0, 0, kNumScalars), norm.view({1})}).to(at::kCPU);
   const float* values = scalars.const_data_ptr<float>();

@@ -44,6 +44,7 @@ class TrainingStep {
   ImageClassifier& model_;
   FlatParameters& parameters_;
   Optimizer& optimizer_;
+  Communicator& gradients_;
   StatisticsExchange* statistics_;
   const Config& config_;
   BatchNormState batch_norm_state_;

@@ -49,6 +49,7 @@ EvaluationResult evaluate(ImageClassifier& model,
   }
   communicator.all_reduce(loss, "validation loss");
   communicator.all_reduce(counts, "validation counts");
+  communicator.synchronise("validation");
 
   EvaluationResult result;
   result.correct = counts[0].item<int64_t>();

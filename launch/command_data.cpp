@@ -83,53 +83,52 @@ void add_data_command(CLI::App& program, Run& run) {
   CLI::App* data = program.add_subcommand("data", "Make and inspect image sets (HDF5)");
   data->require_subcommand(1);
 
-  CLI::App* import =
+  CLI::App* importing =
       data->add_subcommand("import", "Import the CIFAR-10 or CIFAR-100 binary distribution");
-  import->add_option("SOURCE", options->source, "Folder with the .bin files, or the .tar.gz")
+  importing->add_option("SOURCE", options->source, "Folder with the .bin files, or the .tar.gz")
       ->required();
-  import->add_option("OUT.h5", options->output, "The file to write")->required();
-  import->add_flag("--force", options->force, "Replace an existing file");
-  import->callback([options, &run] {
+  importing->add_option("OUT.h5", options->output, "The file to write")->required();
+  importing->add_flag("--force", options->force, "Replace an existing file");
+  importing->callback([options, &run] {
     run = [options](int*, char***) {
       import_images(options->source, options->output, options->force);
-  return print_info(options->output);
-};
-}  // namespace lockstep
-);
+      return print_info(options->output);
+    };
+  });
 
-CLI::App* fetch =
-    data->add_subcommand("download", "Download and import a known set: cifar10, cifar100");
-fetch->add_option("NAME", options->name, "cifar10 or cifar100")->required();
-fetch->add_option("OUT.h5", options->output, "The file to write")->required();
-fetch->add_option("--url",
-                  options->url,
-                  "Fetch the archive from here instead (its SHA-256 is checked all the same)");
-fetch->add_flag("--force", options->force, "Replace an existing file");
-fetch->callback([options, &run] { run = [options](int*, char***) { return download(*options); }; });
+  CLI::App* fetch =
+      data->add_subcommand("download", "Download and import a known set: cifar10, cifar100");
+  fetch->add_option("NAME", options->name, "cifar10 or cifar100")->required();
+  fetch->add_option("OUT.h5", options->output, "The file to write")->required();
+  fetch->add_option("--url",
+                    options->url,
+                    "Fetch the archive from here instead (its SHA-256 is checked all the same)");
+  fetch->add_flag("--force", options->force, "Replace an existing file");
+  fetch->callback(
+      [options, &run] { run = [options](int*, char***) { return download(*options); }; });
 
-CLI::App* synth =
-    data->add_subcommand("synth", "Make a synthetic set of 10 classes of 32x32 images");
-synth->add_option("OUT.h5", options->output, "The file to write")->required();
-synth->add_option("--train", options->synthetic.train_images, "Training images")
-    ->capture_default_str()
-    ->check(CLI::Range(10, 10000000));
-synth->add_option("--test", options->synthetic.test_images, "Test images")
-    ->capture_default_str()
-    ->check(CLI::Range(10, 10000000));
-synth->add_option("--seed", options->synthetic.seed, "Seed")->capture_default_str();
-synth->add_flag("--force", options->force, "Replace an existing file");
-synth->callback([options, &run] {
-  run = [options](int*, char***) {
-    write_synthetic_set(options->output, options->synthetic, options->force);
-    return print_info(options->output);
-  };
-});
+  CLI::App* synth =
+      data->add_subcommand("synth", "Make a synthetic set of 10 classes of 32x32 images");
+  synth->add_option("OUT.h5", options->output, "The file to write")->required();
+  synth->add_option("--train", options->synthetic.train_images, "Training images")
+      ->capture_default_str()
+      ->check(CLI::Range(10, 10000000));
+  synth->add_option("--test", options->synthetic.test_images, "Test images")
+      ->capture_default_str()
+      ->check(CLI::Range(10, 10000000));
+  synth->add_option("--seed", options->synthetic.seed, "Seed")->capture_default_str();
+  synth->add_flag("--force", options->force, "Replace an existing file");
+  synth->callback([options, &run] {
+    run = [options](int*, char***) {
+      write_synthetic_set(options->output, options->synthetic, options->force);
+      return print_info(options->output);
+    };
+  });
 
-CLI::App* info = data->add_subcommand("info", "Describe and verify an image set");
-info->add_option("FILE.h5", options->source, "The file")->required();
-info->callback([options, &run] {
-  run = [options](int*, char***) { return print_info(options->source); };
-});
+  CLI::App* info = data->add_subcommand("info", "Describe and verify an image set");
+  info->add_option("FILE.h5", options->source, "The file")->required();
+  info->callback(
+      [options, &run] { run = [options](int*, char***) { return print_info(options->source); }; });
 }
 
 }  // namespace lockstep

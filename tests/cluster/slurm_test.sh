@@ -27,7 +27,7 @@ fail() {
 start_slurm "$folder" || exit 1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
 export PROGRAM=$2
-"$PROGRAM" data synth "$folder/set.h5" --train-images 640 --test-images 100 || fail "no synthetic set"
+"$PROGRAM" data synth "$folder/set.h5" --train 640 --test 100 > "$folder/synth.log" || fail "no synthetic set"
 settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --set epochs=1000 --set early_stopping.enabled=false
   --set optimizer.learning_rate=0.01"
 
@@ -49,7 +49,7 @@ wait_until() {  # wait_until SECONDS COMMAND…
 }
 
 completed() { [[ $(state_of "$1") == COMPLETED ]]; }
-under_way() { (($(grep -c '"event": *"step"' "$folder/$1/metrics.jsonl" 2> /dev/null) >= $2)); }
+under_way() { (($(cat "$folder/$1/metrics.jsonl" 2> /dev/null | grep -c '"event": *"step"') >= $2)); }
 waits_again() { [[ $(scontrol show job "$1") =~ Restarts=1 ]]; }
 
 job=$(submit srun srun 4)

@@ -28,7 +28,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yi
 export HOSTS=$HOST_A_IP:1,$HOST_B_IP:1 NETWORK=$HOSTS_NETWORK PROGRAM=$2 THREADS=1
 export MPIRUN_OPTIONS="--mca plm_rsh_agent $RSH_AGENT --mca btl tcp,self -x OMPI_MCA_mpi_yield_when_idle"
 script=$1/cluster/mpirun-hosts.sh
-"$PROGRAM" data synth "$folder/set.h5" --train-images 640 --test-images 100 || fail "no synthetic set"
+"$PROGRAM" data synth "$folder/set.h5" --train 640 --test 100 > "$folder/synth.log" || fail "no synthetic set"
 settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --set epochs=1000 --set early_stopping.enabled=false
   --set optimizer.learning_rate=0.0001 --set distributed.batch_norm=sync --set distributed.timeout_seconds=60"
 
@@ -41,7 +41,7 @@ export RUN_DIR=$folder/interrupted OPTIONS="$settings --set limits.steps=40"
 on_host a "$script" > "$folder/interrupted.log" 2>&1 &
 shell=$!
 for ((tries = 0; tries < 300; ++tries)); do
-  if (($(grep -c '"event": *"step"' "$RUN_DIR/metrics.jsonl" 2> /dev/null) >= 3)); then break; fi
+  if (($(cat "$RUN_DIR/metrics.jsonl" 2> /dev/null | grep -c '"event": *"step"') >= 3)); then break; fi
   sleep 0.2
 done
 pkill -TERM -P "$shell"
