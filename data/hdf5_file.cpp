@@ -125,6 +125,12 @@ std::pair<Hdf5Id, Hdf5Id> select_rows(hid_t dataset,
 
 }  // namespace
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
 Hdf5Id& Hdf5Id::operator=(Hdf5Id&& other) noexcept {
   if (this != &other) {
     reset();

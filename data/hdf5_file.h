@@ -32,6 +32,9 @@ class Hdf5Id {
   Close close_ = nullptr;
 };
 
+// Of the library: "1.10.8".
+std::string hdf5_version();
+
 enum class Hdf5Type { kUint8, kInt32, kUint64 };
 
 // A dataset that passed the checks of Hdf5Reader::open_dataset.

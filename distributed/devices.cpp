@@ -9,6 +9,9 @@
 #ifdef LOCKSTEP_WITH_CUDA
 #include <cuda_runtime.h>
 #endif
+#ifdef LOCKSTEP_WITH_NCCL
+#include <nccl.h>
+#endif
 
 #include "core/error.h"
 #include "distributed/preflight.h"
@@ -130,6 +133,15 @@ std::string choose_backend(const Config& config, bool shared) {
 }
 
 }  // namespace
+
+std::string nccl_version() {
+#ifdef LOCKSTEP_WITH_NCCL
+  int version = 0;
+  if (ncclGetVersion(&version) == ncclSuccess)
+    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+#endif
+  return "";
+}
 
 int visible_gpus(std::string* reason) {
 #ifdef LOCKSTEP_WITH_CUDA

@@ -21,6 +21,9 @@ struct DeviceChoice {
 // without GPUs or with shared ones. Collective.
 DeviceChoice choose_device(const Config& config, MpiSession& session);
 
+// "2.28.9"; empty in a build without NCCL.
+std::string nccl_version();
+
 // Number of CUDA devices, or the reason why there are none ("no NVIDIA driver found").
 int visible_gpus(std::string* reason);
 

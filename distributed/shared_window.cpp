@@ -48,7 +48,10 @@ SharedWindow::SharedWindow(MpiSession& session, int64_t bytes) {
     const Watchdog::Guard guard = session.watchdog().watch(kLabel);
     const MPI_Aint own = session.topology().local_rank == 0 ? std::max<int64_t>(bytes, 1) : 0;
     void* mine = nullptr;
-    MPI_CHECK(MPI_Win_allocate_shared(own, 1, MPI_INFO_NULL, impl_->local, &mine, &impl_->window), kLabel);
+    if (MPI_Win_allocate_shared(own, 1, MPI_INFO_NULL, impl_->local, &mine, &impl_->window) != MPI_SUCCESS) {
+      throw_error(ExitCode::kInputOutput, "MPI cannot allocate {} bytes of shared memory on host {}. Set data.cache=stream", bytes,
+                  session.topology().host_names[static_cast<size_t>(session.topology().host_index)]);
+    }
     MPI_Win_set_errhandler(impl_->window, MPI_ERRORS_RETURN);
     MPI_Aint size = 0;
     int unit = 0;

@@ -10,7 +10,6 @@
 #include <optional>
 
 #include "core/error.h"
-#include "core/model_registry.h"
 #include "data/probe.h"
 #include "distributed/image_store.h"
 #include "distributed/preflight.h"
@@ -18,6 +17,7 @@
 #include "distributed/trainer_setup.h"
 #include "distributed/training_step.h"
 #include "launch/commands.h"
+#include "launch/console.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
 
@@ -28,7 +28,7 @@ struct BenchOptions {
   std::vector<std::string> models;
   std::vector<std::string> precisions;
   std::string batch_norm = "local", data;
-  int64_t batch = 128, steps = 40, warmup = 5, repetitions = 3;
+  int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
   bool json = false;
 };
 
@@ -80,6 +80,15 @@ class BatchSource {
   std::unique_ptr<BatchLoader> loader_;
 };
 
+// What the random images look like: CIFAR-10's.
+ImageSetInfo random_set() {
+  ImageSetInfo info;
+  info.channels = 3;
+  info.height = info.width = 32;
+  info.class_names.assign(10, "");
+  return info;
+}
+
 void bench_model(const BenchOptions& options,
                  const std::string& name,
                  const std::string& precision,
@@ -99,9 +108,9 @@ void bench_model(const BenchOptions& options,
       options.batch_norm == "sync" ? make_communicator(session, device) : nullptr;
   const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
   std::shared_ptr<ImageClassifier> model;
-  agree(
-      session.control(), "making the model", [&] { model = make_model(name, ModelOptions{}, 1); });
-  model->to(device.device);
+  agree(session.control(), "making the model", [&] {
+    model = model_on_device(config, store ? store->info() : random_set(), device.device);
+  });
   model->train();
   FlatParameters parameters(*model, flat_options(config, format));
   const auto optimizer = make_optimizer(config.optimizer, parameters);
@@ -134,29 +143,28 @@ void bench_model(const BenchOptions& options,
                                          {"batch_per_rank", options.batch},
                                          {"input", store ? "end to end" : "in memory"},
                                          {"device", device.description}};
-    fmt::print("{}\n", line.dump());
+    say("{}\n", line.dump());
   } else {
-    fmt::print("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
-               name,
-               precision,
-               topology.world_size,
-               options.batch,
-               median,
-               rates.front(),
-               rates.back());
+    say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
+        name,
+        precision,
+        topology.world_size,
+        options.batch,
+        median,
+        rates.front(),
+        rates.back());
   }
-  std::fflush(stdout);
 }
 
 int bench(const BenchOptions& options, MpiSession& session) {
-  choose_threads(session.topology());
+  choose_threads(session);
   Config config;
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   std::optional<ImageStore> store;
   if (!options.data.empty()) store.emplace(session, config.data, options.data);
-  if (session.topology().rank == 0 && !options.json) fmt::print("{}\n", device.description);
+  if (session.topology().rank == 0 && !options.json) say("{}\n", device.description);
   for (const std::string& model : options.models) {
     for (const std::string& precision : options.precisions) {
       bench_model(options, model, precision, store ? &*store : nullptr, device, session);
@@ -201,14 +209,11 @@ void add_bench_command(CLI::App& program, Run& run) {
     if (options->precisions.empty()) options->precisions = {"bf16", "fp32"};
     run = [options](int* argc, char*** argv) {
       tune_allocator();
-      std::exception_ptr failure;
-      try {
+      const auto prepare = [&] {
         if (!options->data.empty()) probe_image_file(options->data);
-      } catch (const Error&) {
-        failure = std::current_exception();
-      }
+      };
       return run_in_session(
-          argc, argv, [&](MpiSession& session) { return bench(*options, session); }, failure);
+          argc, argv, prepare, [&](MpiSession& session) { return bench(*options, session); });
     };
   });
 }

@@ -4,15 +4,18 @@
 #include <fmt/ranges.h>
 #include <sys/statvfs.h>
 #include <torch/version.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "data/hdf5_file.h"
 #include "distributed/preflight.h"
 #include "distributed/trainer_setup.h"
 #include "launch/commands.h"
+#include "launch/console.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
 
@@ -25,9 +28,8 @@ struct Finding {
 };
 
 void print(const Finding& finding) {
-  fmt::print(
-      "{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
-  if (!finding.advice.empty()) fmt::print("     {:<12} -> {}\n", "", finding.advice);
+  say("{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
+  if (!finding.advice.empty()) say("     {:<12} -> {}\n", "", finding.advice);
 }
 
 Finding check_binding(MpiSession& session) {
@@ -35,7 +37,7 @@ Finding check_binding(MpiSession& session) {
       session.control().all_gather(std::to_string(available_cores()), "counting cores");
   Finding finding{"binding", fmt::format("cores a rank may use: {}", fmt::join(cores, ", ")), ""};
   for (const std::string& count : cores) {
-    if (count == "1") {
+    if (count == "1" && sysconf(_SC_NPROCESSORS_ONLN) > 1) {
       finding.advice =
           "a rank bound to one core shares it with its helper threads: mpirun --bind-to none, or "
           "--map-by slot:PE=n";
@@ -89,14 +91,24 @@ Finding check_disk() {
   }
 }
 
-Finding check_shared_memory() {
+// Of the host that has least of it.
+Finding check_shared_memory(MpiSession& session) {
   struct statvfs space {};
-  if (statvfs("/dev/shm", &space) != 0)
-    return {"/dev/shm", "not there", "set data.cache=rank or stream"};
-  const double gigabytes =
-      static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize) / 1e9;
+  double gigabytes = 0;
+  if (statvfs("/dev/shm", &space) == 0)
+    gigabytes = static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize) / 1e9;
+  const Topology& topology = session.topology();
+  const auto all = session.control().all_gather(std::to_string(gigabytes), "shared memory");
+  int host = 0;
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const double found = std::stod(all[rank]);
+    if (rank > 0 && found >= gigabytes) continue;
+    gigabytes = found;
+    host = topology.host_of_rank[rank];
+  }
   return {"/dev/shm",
-          fmt::format("{:.1f} GB free", gigabytes),
+          fmt::format(
+              "{:.1f} GB free on {}", gigabytes, topology.host_names[static_cast<size_t>(host)]),
           gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it "
                             "(docker: --shm-size), or set data.cache=stream"
                           : ""};
@@ -105,19 +117,26 @@ Finding check_shared_memory() {
 int doctor(MpiSession& session) {
   const Topology& topology = session.topology();
   const bool root = topology.rank == 0;
-  choose_threads(topology);
+  choose_threads(session);
   Config config;
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
-  const auto devices = session.control().all_gather(device.description, "naming the devices");
+  const std::vector<std::string> devices = device_names(session, device);
   const Finding binding = check_binding(session);
   const auto communicator = make_communicator(session, device);
   const Finding all_reduce = check_all_reduce(*communicator, device.device);
+  const Finding shared_memory = check_shared_memory(session);
   if (!root) return 0;
   std::string reason;
   const int gpus = visible_gpus(&reason);
-  print({"program", fmt::format("Lockstep {}, LibTorch {}", LOCKSTEP_VERSION, TORCH_VERSION), ""});
+  print({"program",
+         fmt::format("Lockstep {}, LibTorch {}, HDF5 {}, {}",
+                     lockstep_version(),
+                     TORCH_VERSION,
+                     hdf5_version(),
+                     nccl_version().empty() ? "built without NCCL" : "NCCL " + nccl_version()),
+         ""});
   print({"MPI", fmt::format("{}, {} rank(s)", session.library_version(), topology.world_size), ""});
   print({"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""});
   print({"processor", processor_name(), ""});
@@ -129,7 +148,7 @@ int doctor(MpiSession& session) {
     print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
   print(all_reduce);
   print(check_disk());
-  print(check_shared_memory());
+  print(shared_memory);
   return 0;
 }
 
@@ -140,7 +159,8 @@ void add_doctor_command(CLI::App& program, Run& run) {
       "doctor", "Check MPI, hosts, binding, devices, all-reduce, disk and shared memory");
   command->callback([&run] {
     run = [](int* argc, char*** argv) {
-      return run_in_session(argc, argv, [](MpiSession& session) { return doctor(session); });
+      return run_in_session(
+          argc, argv, [] {}, doctor);
     };
   });
 }

@@ -19,6 +19,7 @@
 #include "distributed/trainer_setup.h"
 #include "distributed/validator.h"
 #include "launch/commands.h"
+#include "launch/console.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
 
@@ -26,7 +27,7 @@ namespace lockstep {
 namespace {
 
 struct EvaluateOptions {
-  std::string source, data, split = "test", weights = "best";
+  std::string source, data, split = "test", weights = "best", device = "auto";
   bool json = false;
 };
 
@@ -64,25 +65,29 @@ TrainedModel load_trained(const EvaluateOptions& options) {
                 trained.path);
   }
   trained.file = load_safetensors(trained.path);
-  trained.config = parse_config(metadata(trained, "config"), {}, trained.path);
   try {
+    trained.config = parse_config(metadata(trained, "config"), {}, trained.path);
     trained.options.num_classes = std::stoll(metadata(trained, "num_classes"));
     trained.options.image_channels = std::stoll(metadata(trained, "image_channels"));
     trained.options.image_size = std::stoll(metadata(trained, "image_size"));
     trained.mean = nlohmann::json::parse(metadata(trained, "mean")).get<std::vector<float>>();
     trained.std = nlohmann::json::parse(metadata(trained, "std")).get<std::vector<float>>();
-  } catch (const Error&) {
-    throw;
+  } catch (const Error& error) {
+    throw Error(ExitCode::kBadData, error.what());
   } catch (const std::exception& error) {
     throw_error(ExitCode::kBadData, "{} has unreadable metadata: {}", trained.path, error.what());
   }
+  // How it was trained, not where.
+  trained.config.device = options.device;
+  trained.config.distributed = DistributedConfig{};
+  trained.config.data.cache = DataConfig{}.cache;
   return trained;
 }
 
 void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
   const bool fits = info.num_classes() == trained.options.num_classes &&
                     info.channels == trained.options.image_channels &&
-                    info.height == trained.options.image_size;
+                    info.height == trained.options.image_size && info.width == info.height;
   if (!fits) {
     throw_error(
         ExitCode::kBadData,
@@ -98,11 +103,20 @@ void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
         trained.options.image_size,
         trained.options.image_size);
   }
+  const auto channels = static_cast<size_t>(info.channels);
+  if (trained.mean.size() != channels || trained.std.size() != channels) {
+    throw_error(ExitCode::kBadData,
+                "{} has {} means and {} standard deviations in its metadata for {} channels",
+                trained.path,
+                trained.mean.size(),
+                trained.std.size(),
+                channels);
+  }
 }
 
 int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, MpiSession& session) {
   const Config& config = trained.config;
-  choose_threads(session.topology());
+  choose_threads(session);
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
@@ -151,17 +165,17 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
                                          {"accuracy", result.accuracy},
                                          {"correct", result.correct},
                                          {"images", result.images}};
-    fmt::print("{}\n", line.dump());
+    say("{}\n", line.dump());
   } else {
-    fmt::print("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
-               config.model.name,
-               trained.path,
-               options.split,
-               options.data,
-               result.loss,
-               100 * result.accuracy,
-               result.correct,
-               result.images);
+    say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+        config.model.name,
+        trained.path,
+        options.split,
+        options.data,
+        result.loss,
+        100 * result.accuracy,
+        result.correct,
+        result.images);
   }
   return 0;
 }
@@ -169,18 +183,13 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
 int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
   tune_allocator();
   TrainedModel trained;
-  std::exception_ptr failure;
-  try {
+  const auto prepare = [&] {
     trained = load_trained(options);
     probe_image_file(options.data);
-  } catch (const Error&) {
-    failure = std::current_exception();
-  }
-  return run_in_session(
-      argc,
-      argv,
-      [&](MpiSession& session) { return evaluate_on(options, trained, session); },
-      failure);
+  };
+  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+    return evaluate_on(options, trained, session);
+  });
 }
 
 }  // namespace
@@ -200,6 +209,9 @@ void add_evaluate_command(CLI::App& program, Run& run) {
   evaluate->add_option("--weights", options->weights, "Of a run directory: best or last")
       ->capture_default_str()
       ->check(CLI::IsMember({"best", "last"}));
+  evaluate->add_option("--device", options->device, "auto, cpu or cuda")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   evaluate->add_flag("--json", options->json, "One JSON object instead of a sentence");
   evaluate->callback([options, &run] {
     run = [options](int* argc, char*** argv) { return run_evaluate(*options, argc, argv); };

@@ -4,26 +4,24 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/config_io.h"
-#include "core/durable_file.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "data/probe.h"
-#include "data/sampler.h"
 #include "data/synthetic.h"
 #include "distributed/image_store.h"
 #include "distributed/preflight.h"
 #include "distributed/stop_signals.h"
 #include "distributed/trainer.h"
 #include "launch/commands.h"
+#include "launch/console.h"
 #include "launch/environment.h"
-#include "launch/metrics_file.h"
-#include "launch/progress_lines.h"
-#include "launch/run_directory.h"
+#include "launch/run_output.h"
+#include "launch/run_plan.h"
 #include "launch/session_runner.h"
-#include "launch/tensorboard_file.h"
 
 namespace lockstep {
 namespace {
@@ -43,98 +41,90 @@ Config read_config(const TrainOptions& options) {
 
 // Without data.file: a small synthetic set, one file a host, kept for later runs.
 std::string synthetic_set(MpiSession& session) {
-  const std::string path =
-      (fs::temp_directory_path() / fmt::format("lockstep-synthetic-{}.h5", getuid())).string();
+  const SyntheticOptions options;
+  const std::string name = fmt::format("lockstep-synthetic-{}-{}-seed{}-user{}.h5",
+                                       options.train_images,
+                                       options.test_images,
+                                       options.seed,
+                                       getuid());
+  std::string path;
   agree(session.control(), "making a synthetic set", [&] {
+    path = (fs::temp_directory_path() / name).string();
     if (session.topology().local_rank == 0 && !fs::exists(path))
-      write_synthetic_set(path, {}, false);
+      write_synthetic_set(path, options, false);
   });
   if (session.topology().rank == 0)
-    fmt::print("no data.file given: training on a synthetic set, {}\n", path);
+    say("no data.file given: training on a synthetic set, {}\n", path);
   return path;
 }
 
-void compare_configurations(const Config& config, MpiSession& session) {
-  const std::string same = "start every rank with the same configuration file and --set options";
-  compare_ranks(session.control(),
-                {{"configuration", config_digest(config), same},
-                 {"program", sha256_file("/proc/self/exe"), "start the same build on every rank"}});
+// "a.b" and its value as JSON, for every key.
+void add_fields(const nlohmann::ordered_json& json,
+                const std::string& prefix,
+                std::vector<PreflightField>& fields) {
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_object()) {
+      add_fields(value, prefix + key + ".", fields);
+    } else {
+      fields.push_back({prefix + key,
+                        value.dump(),
+                        "start every rank with the same configuration file and options"});
+    }
+  }
+}
+
+void compare_programs(const TrainOptions& options, const Config& config, MpiSession& session) {
+  Config comparable = config;
+  // Hosts may keep the same data in different places: its digest is compared later.
+  comparable.data.file = config.data.file.empty() ? "" : "(a file)";
+  std::vector<PreflightField> fields;
+  add_fields(nlohmann::ordered_json::parse(config_to_json(comparable)), "", fields);
+  add_fields({{"--resume", options.resume}, {"--dry-run", options.dry_run}}, "", fields);
+  fields.push_back(
+      {"the program", sha256_file("/proc/self/exe"), "start the same build on every rank"});
+  compare_ranks(session.control(), fields);
+}
+
+void check_batch_size(const Config& config, MpiSession& session) {
   agree(session.control(), "checking the batch size", [&] {
     if (config.batch_size < session.topology().world_size) {
       throw_error(ExitCode::kUsage,
                   "batch_size is {} for {} ranks, so some would have nothing to do: raise "
-                  "batch_size (it counts all ranks together) "
-                  "or start fewer ranks",
+                  "batch_size (it counts all ranks together) or start fewer ranks",
                   config.batch_size,
                   session.topology().world_size);
     }
   });
 }
 
-struct Observers {
-  std::optional<ProgressLines> progress;
-  std::optional<MetricsFile> metrics;
-  std::optional<TensorBoardFile> tensorboard;
+void check_same_data(const std::optional<RunOutput>& output,
+                     const std::string& run_directory,
+                     const ImageSetInfo& info,
+                     MpiSession& session) {
+  agree(session.control(), "comparing the checkpoint with the data", [&] {
+    if (!output || !output->checkpoint()) return;
+    const std::string& before = output->checkpoint()->data_digest;
+    if (before == info.digest) return;
+    throw_error(ExitCode::kUsage,
+                "{} was trained on another image set (digest {}) than {} (digest {}): resume with "
+                "the same data.file",
+                run_directory,
+                before,
+                info.path,
+                info.digest);
+  });
+}
 
-  std::vector<TrainingObserver*> all() {
-    std::vector<TrainingObserver*> list;
-    if (metrics) list.push_back(&*metrics);
-    if (tensorboard) list.push_back(&*tensorboard);
-    if (progress) list.push_back(&*progress);
-    return list;
-  }
-};
-
-// Rank 0's side of the run: its directory, the checkpoint it goes on from, who listens.
-struct RootSide {
-  std::optional<RunDirectory> directory;
-  std::optional<CheckpointContents> checkpoint;
-  Observers observers;
-
-  RootSide(const TrainOptions& options, const Config& config, const std::string& environment) {
-    observers.progress.emplace(options.dry_run ? "" : options.run_directory);
-    if (options.dry_run) return;
-    directory.emplace(options.run_directory, config, options.resume);
-    if (options.resume) {
-      checkpoint = load_newest_checkpoint(directory->path(), [](const std::string& warning) {
-        fmt::print("warning: {}\n", warning);
-      });
-      if (!checkpoint)
-        fmt::print("--resume: {} holds no saved state yet: starting afresh\n", directory->path());
-    }
-    write_file_durably(directory->file("environment.json"), environment);
-    observers.metrics.emplace(directory->file("metrics.jsonl"),
-                              checkpoint ? checkpoint->state.step : 0);
-    if (config.logging.tensorboard) observers.tensorboard.emplace(directory->path());
-  }
-};
-
-void print_plan(const Trainer& trainer,
-                const Config& config,
-                const ImageStore& store,
-                MpiSession& session,
-                const EndReport& end) {
-  const StartReport& plan = trainer.plan();
-  const Topology& topology = session.topology();
-  fmt::print("plan\n  data     {} ({} MB of images a host, data.cache={})\n",
-             store.info().path,
-             store.host_bytes() >> 20,
-             config.data.cache);
-  fmt::print("  updates  {} an epoch, {} in all\n",
-             plan.updates_per_epoch,
-             plan.updates_per_epoch * plan.epochs);
-  for (int rank = 0; rank < topology.world_size; ++rank) {
-    const IndexRange slice = contiguous_part(config.batch_size, rank, topology.world_size);
-    fmt::print(
-        "  rank {}   on {}: {} images of each global batch of {}; {} MB resident after one "
-        "update\n",
-        rank,
-        topology.host_names[static_cast<size_t>(topology.host_of_rank[static_cast<size_t>(rank)])],
-        slice.size(),
-        config.batch_size,
-        end.peak_resident_bytes[static_cast<size_t>(rank)] >> 20);
-  }
-  fmt::print("dry run: one update took {:.2f} s; nothing was written\n", end.seconds);
+TrainingData training_data(const Config& config, ImageStore& store) {
+  TrainingData data;
+  data.info = store.info();
+  data.train_labels = store.labels(Split::kTrain);
+  data.test_labels = store.labels(Split::kTest);
+  const auto seed = static_cast<uint64_t>(config.data.split_seed);
+  data.split = stratified_split(data.train_labels, config.data.validation_fraction, seed);
+  limit_training_images(data.split, config.data.max_train_images, seed);
+  data.source = &store.source();
+  return data;
 }
 
 int exit_code(const EndReport& end) {
@@ -143,84 +133,64 @@ int exit_code(const EndReport& end) {
   return 0;
 }
 
-int train(const TrainOptions& given, const Config& config, MpiSession& session) {
-  TrainOptions options = given;
+int train(const TrainOptions& options, const Config& config, MpiSession& session) {
   session.watchdog().set_default_timeout(
       std::chrono::duration<double>(config.distributed.timeout_seconds));
-  choose_threads(session.topology());
-  compare_configurations(config, session);
+  compare_programs(options, config, session);
+  check_batch_size(config, session);
+  choose_threads(session);
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
-  const std::string environment = environment_json(session, device);
+  const std::vector<std::string> devices = device_names(session, device);
 
-  if (options.run_directory.empty())
-    options.run_directory = default_run_directory(config.model.name);
+  TrainerOptions trainer_options;
+  trainer_options.dry_run = options.dry_run;
+  trainer_options.run_directory = options.run_directory.empty()
+                                      ? default_run_directory(config.model.name)
+                                      : options.run_directory;
   const bool is_root = session.topology().rank == 0;
-  std::optional<RootSide> root;
+  std::optional<RunOutput> output;
   agree(session.control(), "preparing the run directory", [&] {
-    if (is_root) root.emplace(options, config, environment);
+    if (is_root && !options.dry_run)
+      output.emplace(trainer_options.run_directory,
+                     config,
+                     options.resume,
+                     environment_json(session, device.backend, devices));
   });
   const std::string file = config.data.file.empty() ? synthetic_set(session) : config.data.file;
   ImageStore store(session, config.data, file);
-  agree(session.control(), "comparing the checkpoint with the data", [&] {
-    if (root && root->checkpoint && root->checkpoint->data_digest != store.info().digest) {
-      throw_error(ExitCode::kUsage,
-                  "{} was trained on another image set (digest {}), {} has {}: resume with the "
-                  "same data.file",
-                  options.run_directory,
-                  root->checkpoint->data_digest,
-                  file,
-                  store.info().digest);
-    }
-  });
-
-  TrainingData data;
-  data.info = store.info();
-  data.train_labels = store.labels(Split::kTrain);
-  data.test_labels = store.labels(Split::kTest);
-  data.split = stratified_split(data.train_labels,
-                                config.data.validation_fraction,
-                                static_cast<uint64_t>(config.data.split_seed));
-  limit_training_images(
-      data.split, config.data.max_train_images, static_cast<uint64_t>(config.data.split_seed));
-  data.source = &store.source();
-  TrainerOptions trainer_options;
-  trainer_options.run_directory = options.run_directory;
-  trainer_options.dry_run = options.dry_run;
-  if (root) trainer_options.resume_from = std::move(root->checkpoint);
+  check_same_data(output, trainer_options.run_directory, store.info(), session);
+  if (output) trainer_options.resume_from = std::move(output->checkpoint());
 
   const StopSignals signals;
   Trainer trainer(config,
                   session,
                   device,
-                  data,
+                  training_data(config, store),
                   std::move(trainer_options),
-                  root ? root->observers.all() : std::vector<TrainingObserver*>{});
+                  output ? output->observers() : std::vector<TrainingObserver*>{});
   const EndReport end = trainer.run();
-  if (options.dry_run && is_root) print_plan(trainer, config, store, session, end);
+  if (options.dry_run && is_root)
+    print_plan(trainer.plan(), config, store, session.topology(), devices, end);
+  output.reset();  // its files are closed before any rank may leave
   session.control().barrier("ending the run");
   return exit_code(end);
 }
 
 int run_train(const TrainOptions& options, int* argc, char*** argv) {
-  tune_allocator();
   if (options.print_config) {
-    fmt::print("{}", config_to_json(read_config(options)));
+    say("{}", config_to_json(read_config(options)));
     return 0;
   }
-  // Before MPI: a broken configuration or data file must not leave other ranks waiting for this
-  // one.
+  tune_allocator();
   Config config;
-  std::exception_ptr failure;
-  try {
+  const auto prepare = [&] {
     config = read_config(options);
     if (!config.data.file.empty()) probe_image_file(config.data.file);
-  } catch (const Error&) {
-    failure = std::current_exception();
-  }
+  };
   return run_in_session(
-      argc, argv, [&](MpiSession& session) { return train(options, config, session); }, failure);
+      argc, argv, prepare, [&](MpiSession& session) { return train(options, config, session); });
 }
 
 std::string key_help() {

@@ -8,10 +8,16 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <vector>
+
+#include "data/hdf5_file.h"
 
 namespace lockstep {
+
+const char* lockstep_version() { return LOCKSTEP_VERSION; }
 
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -27,19 +33,26 @@ int available_cores() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-std::string environment_json(MpiSession& session, const DeviceChoice& device) {
+std::vector<std::string> device_names(MpiSession& session, const DeviceChoice& device) {
+  return session.control().all_gather(device.description, "naming the devices");
+}
+
+std::string environment_json(const MpiSession& session,
+                             const std::string& backend,
+                             const std::vector<std::string>& devices) {
   const Topology& topology = session.topology();
-  const auto devices = session.control().all_gather(device.description, "naming the devices");
-  const nlohmann::ordered_json json = {{"lockstep", LOCKSTEP_VERSION},
+  const nlohmann::ordered_json json = {{"lockstep", lockstep_version()},
                                        {"libtorch", TORCH_VERSION},
                                        {"compiler", __VERSION__},
                                        {"mpi", session.library_version()},
+                                       {"hdf5", hdf5_version()},
+                                       {"nccl", nccl_version()},
                                        {"processor", processor_name()},
                                        {"threads_per_rank", at::get_num_threads()},
                                        {"world_size", topology.world_size},
                                        {"hosts", topology.host_names},
                                        {"host_of_rank", topology.host_of_rank},
-                                       {"backend", device.backend},
+                                       {"backend", backend},
                                        {"devices", devices}};
   return json.dump(2) + "\n";
 }
@@ -50,13 +63,28 @@ void tune_allocator() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
-void choose_threads(const Topology& topology) {
-  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
-  // A bound rank sees its own cores only; unbound ranks share what they all see.
-  const int cores = available_cores();
-  const long online = sysconf(_SC_NPROCESSORS_ONLN);
-  const bool bound = cores < online;
-  at::set_num_threads(std::max(1, bound ? cores : cores / topology.local_size));
+void choose_threads(MpiSession& session) {
+  cpu_set_t own;
+  if (sched_getaffinity(0, sizeof own, &own) != 0) CPU_ZERO(&own);
+  const std::string bytes(reinterpret_cast<const char*>(&own), sizeof own);
+  const std::vector<std::string> all = session.control().all_gather(bytes, "sharing out the cores");
+  const Topology& topology = session.topology();
+  std::vector<int> ranks_on_core(CPU_SETSIZE);
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    if (topology.host_of_rank[rank] != topology.host_index) continue;
+    cpu_set_t set;
+    std::memcpy(&set, all[rank].data(), sizeof set);
+    for (size_t core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &set)) ++ranks_on_core[core];
+    }
+  }
+  double share = 1e-6;  // of rounding
+  for (size_t core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &own)) share += 1.0 / ranks_on_core[core];
+  }
+  at::set_num_interop_threads(1);
+  if (std::getenv("OMP_NUM_THREADS") == nullptr)
+    at::set_num_threads(std::max(1, static_cast<int>(share)));
 }
 
 }  // namespace lockstep

@@ -2,12 +2,32 @@
 
 #include "core/error.h"
 #include "launch/commands.h"
+#include "launch/environment.h"
+#include "launch/session_runner.h"
 
 namespace {
+
+using lockstep::Error;
+using lockstep::ExitCode;
+
+// Every rank of a job reads the same command line: one of them tells what is wrong with it.
+int refuse_command_line(const CLI::App& program,
+                        const CLI::ParseError& error,
+                        int argc,
+                        char** argv) {
+  const auto chosen = program.get_subcommands();
+  const std::string topic = chosen.empty() ? "" : " " + chosen.front()->get_name();
+  const Error refusal(ExitCode::kUsage,
+                      fmt::format("{}\nRun `lockstep{} --help`.", error.what(), topic));
+  if (!lockstep::started_by_launcher()) throw refusal;
+  return lockstep::run_in_session(
+      &argc, &argv, [&] { throw refusal; }, [](lockstep::MpiSession&) { return 0; });
+}
 
 int run_program(int argc, char** argv) {
   CLI::App program("Lockstep: data-parallel training of image classifiers on many GPUs or CPUs");
   program.require_subcommand(1);
+  program.set_version_flag("--version", lockstep::lockstep_version());
   program.get_formatter()->column_width(34);
   lockstep::Run run;
   lockstep::add_train_command(program, run);
@@ -19,11 +39,8 @@ int run_program(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return program.exit(error);  // --help
-    fmt::print(stderr,
-               "lockstep: error: {}\nRun `lockstep --help`, or `lockstep SUBCOMMAND --help`.\n",
-               error.what());
-    return static_cast<int>(lockstep::ExitCode::kUsage);
+    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+    return refuse_command_line(program, error, argc, argv);
   }
   return run(&argc, &argv);
 }
@@ -33,11 +50,11 @@ int run_program(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run_program(argc, argv);
-  } catch (const lockstep::Error& error) {
+  } catch (const Error& error) {
     fmt::print(stderr, "lockstep: error: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
     fmt::print(stderr, "lockstep: internal fault: {}\n", error.what());
-    return static_cast<int>(lockstep::ExitCode::kInternal);
+    return static_cast<int>(ExitCode::kInternal);
   }
 }

@@ -25,23 +25,33 @@ ordered_json number(const std::optional<double>& value) {
   return value ? number(*value) : ordered_json(nullptr);
 }
 
-// Keeps the lines of updates up to `step`; a torn last line goes.
-void drop_lines_after(const std::string& path, int64_t step) {
+bool still_holds(const ordered_json& event, int64_t step, int64_t epoch) {
+  if (!event.is_object()) return false;  // a torn last line, too
+  const ordered_json kind = event.value("event", ordered_json());
+  if (kind == "start") return step > 0;
+  const auto count = [&](const char* key) {
+    const ordered_json value = event.value(key, ordered_json());
+    return value.is_number_integer() ? value.get<int64_t>() : INT64_MAX;
+  };
+  if (kind == "step") return count("step") <= step;
+  return kind == "epoch" && count("step") <= step && count("epoch") <= epoch;
+}
+
+void drop_lines_after(const std::string& path, int64_t step, int64_t epoch) {
   std::ifstream in(path);
   std::string kept, line;
   while (std::getline(in, line)) {
     const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (event.is_discarded() || !event.is_object()) continue;
-    if (event.value("event", "") == "end") continue;
-    if (event.value("step", int64_t{0}) <= step) kept += line + "\n";
+    if (still_holds(event, step, epoch)) kept += line + "\n";
   }
   write_file_durably(path, kept);
 }
 
 }  // namespace
 
-MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) : path_(path) {
-  if (std::filesystem::exists(path)) drop_lines_after(path, resumed_step);
+MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step, int64_t resumed_epoch)
+    : path_(path) {
+  if (std::filesystem::exists(path)) drop_lines_after(path, resumed_step, resumed_epoch);
   file_ = std::fopen(path.c_str(), "a");
   if (!file_)
     throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));

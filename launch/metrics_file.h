@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdio>
-#include <memory>
 #include <string>
 
 #include "distributed/training_observer.h"
@@ -13,9 +12,10 @@ namespace lockstep {
 // whole and at once. A file that cannot be written to any longer costs a warning, not the run.
 class MetricsFile final : public TrainingObserver {
  public:
-  // Appends to `path`. On resuming, lines after `resumed_step` are dropped first. Throws
-  // Error(kInputOutput).
-  MetricsFile(const std::string& path, int64_t resumed_step);
+  // Appends to `path`, after dropping what a resumed run will report again: lines of updates after
+  // `resumed_step`, of epochs after `resumed_epoch` (one that a limit cut short has a line too),
+  // and of a run's end. A run that starts afresh (0, 0) keeps nothing. Throws Error(kInputOutput).
+  MetricsFile(const std::string& path, int64_t resumed_step, int64_t resumed_epoch);
   ~MetricsFile() override;
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;

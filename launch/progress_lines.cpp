@@ -7,16 +7,14 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "launch/console.h"
+
 namespace lockstep {
 namespace {
 
 constexpr double kSecondsBetweenLines = 10.0;
 constexpr double kSecondsBetweenBars = 0.2;
 constexpr int kBarWidth = 24;
-
-std::string plural(int64_t count, const char* one) {
-  return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
-}
 
 std::string bar_of(int64_t done, int64_t all) {
   const auto filled = static_cast<size_t>(kBarWidth * done / std::max<int64_t>(1, all));
@@ -32,40 +30,40 @@ std::string format_duration(double seconds) {
   return fmt::format("{} s", s);
 }
 
-ProgressLines::ProgressLines(std::string run_directory)
+ProgressLines::ProgressLines(std::string run_directory, int64_t limit_steps)
     : run_directory_(std::move(run_directory)),
+      limit_steps_(limit_steps),
       bar_(isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1 &&
            std::getenv("NO_COLOR") == nullptr) {}
 
 void ProgressLines::clear_bar() {
-  if (bar_) fmt::print("\r\x1b[K");
+  if (bar_) say("\r\x1b[K");
 }
 
 void ProgressLines::on_start(const StartReport& report) {
   start_ = report;
   began_ = last_line_ = Clock::now();
   first_step_ = report.resumed_step;
-  fmt::print("{}, {}, {} parameters, {} on {} ({}: {})\n",
-             report.model,
-             report.precision,
-             report.parameters,
-             plural(report.world_size, "rank"),
-             plural(static_cast<int64_t>(report.hosts.size()), "host"),
-             report.backend,
-             report.device);
-  fmt::print("{} training, {} validation, {} test images; {} epochs of {} updates of {} images\n",
-             report.train_images,
-             report.validation_images,
-             report.test_images,
-             report.epochs,
-             report.updates_per_epoch,
-             report.batch_size);
+  say("{}, {}, {} parameters, {} on {} ({}: {})\n",
+      report.model,
+      report.precision,
+      report.parameters,
+      plural(report.world_size, "rank"),
+      plural(static_cast<int64_t>(report.hosts.size()), "host"),
+      report.backend,
+      report.device);
+  say("{} training, {} validation, {} test images; {} epochs of {} updates of {} images\n",
+      report.train_images,
+      report.validation_images,
+      report.test_images,
+      report.epochs,
+      report.updates_per_epoch,
+      report.batch_size);
   if (report.resumed_step > 0) {
-    fmt::print("resuming after update {} ({} finished)\n",
-               report.resumed_step,
-               plural(report.resumed_epoch, "epoch"));
+    say("resuming after update {} ({} finished)\n",
+        report.resumed_step,
+        plural(report.resumed_epoch, "epoch"));
   }
-  std::fflush(stdout);
 }
 
 void ProgressLines::on_step(const StepReport& report) {
@@ -75,27 +73,28 @@ void ProgressLines::on_step(const StepReport& report) {
   last_line_ = now;
   const double elapsed = std::chrono::duration<double>(now - began_).count();
   const auto done = static_cast<double>(std::max<int64_t>(1, report.step - first_step_));
-  const auto left = static_cast<double>(start_.epochs * start_.updates_per_epoch - report.step);
+  int64_t last = start_.epochs * start_.updates_per_epoch;
+  if (limit_steps_ > 0) last = std::min(last, limit_steps_);
+  const auto left = static_cast<double>(last - report.step);
   const std::string text = fmt::format("loss {:.4f}  rate {:.4g}  {:.0f} images/s  {} left",
                                        report.loss,
                                        report.learning_rate,
                                        report.images_per_second,
                                        format_duration(elapsed / done * left));
   if (bar_) {
-    fmt::print("\r\x1b[Kepoch {}/{} [{}] {}",
-               report.epoch,
-               start_.epochs,
-               bar_of(report.batch, report.batches),
-               text);
+    say("\r\x1b[Kepoch {}/{} [{}] {}",
+        report.epoch,
+        start_.epochs,
+        bar_of(report.batch, report.batches),
+        text);
   } else {
-    fmt::print("epoch {:>3}/{}  {:>4}/{}  {}\n",
-               report.epoch,
-               start_.epochs,
-               report.batch,
-               report.batches,
-               text);
+    say("epoch {:>3}/{}  {:>4}/{}  {}\n",
+        report.epoch,
+        start_.epochs,
+        report.batch,
+        report.batches,
+        text);
   }
-  std::fflush(stdout);
 }
 
 void ProgressLines::on_epoch(const EpochReport& report) {
@@ -113,36 +112,32 @@ void ProgressLines::on_epoch(const EpochReport& report) {
   line += fmt::format(
       "  {:.0f} images/s  {}", report.images_per_second, format_duration(report.seconds));
   if (report.is_best && report.validation_loss) line += "  best so far";
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+  say("{}\n", line);
   last_line_ = Clock::now();
 }
 
 void ProgressLines::on_end(const EndReport& report) {
   clear_bar();
   if (report.reason == "early_stopping") {
-    fmt::print("stopped early: no improvement since epoch {} (early_stopping.patience)\n",
-               report.best_epoch);
+    say("stopped early: no improvement since epoch {} (early_stopping.patience)\n",
+        report.best_epoch);
   } else if (report.reason == "interrupted") {
-    fmt::print(
-        "interrupted after update {}: the state is saved; run again with --resume to go on\n",
+    say("interrupted after update {}: the state is saved; run again with --resume to go on\n",
         report.steps);
   } else if (report.reason == "diverged") {
-    fmt::print(
-        "diverged at update {}: the gradient is no longer finite. Lower optimizer.learning_rate, "
+    say("diverged at update {}: the gradient is no longer finite. Lower optimizer.learning_rate, "
         "add lr_schedule.warmup, or set "
         "optimizer.clip_gradient_norm\n",
         report.steps + 1);
   }
   if (report.test_accuracy) {
-    fmt::print("test loss {:.4f} accuracy {:.2f} %  ({} updates, {})\n",
-               *report.test_loss,
-               100 * *report.test_accuracy,
-               report.steps,
-               format_duration(report.seconds));
+    say("test loss {:.4f} accuracy {:.2f} %  ({} updates, {})\n",
+        *report.test_loss,
+        100 * *report.test_accuracy,
+        report.steps,
+        format_duration(report.seconds));
   }
-  if (!run_directory_.empty()) fmt::print("run directory: {}\n", run_directory_);
-  std::fflush(stdout);
+  if (!run_directory_.empty()) say("run directory: {}\n", run_directory_);
 }
 
 }  // namespace lockstep

@@ -13,7 +13,8 @@ namespace lockstep {
 // and one an epoch.
 class ProgressLines final : public TrainingObserver {
  public:
-  explicit ProgressLines(std::string run_directory);
+  // limit_steps: updates after which the run ends; 0 = those of all epochs.
+  ProgressLines(std::string run_directory, int64_t limit_steps);
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -24,6 +25,7 @@ class ProgressLines final : public TrainingObserver {
   void clear_bar();
 
   std::string run_directory_;
+  int64_t limit_steps_;
   bool bar_;
   StartReport start_;
   Clock::time_point began_ = Clock::now(), last_line_ = began_;

@@ -31,6 +31,7 @@ bool may_change(const std::string& difference) {
                              "data.prefetch_batches:",
                              "data.stream_cache_bytes:",
                              "distributed.backend:",
+                             "distributed.bucket_bytes:",
                              "distributed.timeout_seconds:",
                              "epochs:"}) {
     if (difference.starts_with(prefix)) return true;
@@ -54,10 +55,11 @@ void refuse_other_configuration(const std::string& path, const Config& config) {
   }
 }
 
-// Advisory lock: the kernel drops it when its process ends, however it ends, so a stale one cannot
-// exist on a host.
+// Advisory lock: the kernel drops it when its process ends, however it ends, so a lock file that a
+// killed job left is simply taken over. The file itself stays: removing
+// it would let two jobs lock two files of one name.
 int take_lock(const std::string& path) {
-  const std::string file = (fs::path(path) / "lock").string();
+  const std::string file = (fs::path(path) / ".lock").string();
   const int fd = open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
   if (fd < 0)
     throw_error(ExitCode::kInputOutput,
@@ -125,10 +127,7 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
   }
 }
 
-RunDirectory::~RunDirectory() {
-  if (ftruncate(lock_, 0) == 0) fs::remove(file("lock"));
-  close(lock_);
-}
+RunDirectory::~RunDirectory() { close(lock_); }
 
 std::string RunDirectory::file(const std::string& name) const {
   return (fs::path(path_) / name).string();

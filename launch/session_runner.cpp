@@ -4,6 +4,9 @@
 
 #include <c10/util/Exception.h>
 
+#include <csignal>
+#include <cstdlib>
+
 #include "core/error.h"
 #include "distributed/preflight.h"
 
@@ -49,11 +52,25 @@ int run_body(MpiSession& session,
 
 int run_in_session(int* argc,
                    char*** argv,
-                   const std::function<int(MpiSession&)>& body,
-                   std::exception_ptr early_failure) {
+                   const std::function<void()>& prepare,
+                   const std::function<int(MpiSession&)>& body) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of the output that goes away must not end the run
+  std::exception_ptr early_failure;
+  try {
+    prepare();
+  } catch (const Error&) {
+    early_failure = std::current_exception();
+  }
   Watchdog watchdog(kStartTimeout);
   MpiSession session(argc, argv, watchdog);
   return run_body(session, body, early_failure);
+}
+
+bool started_by_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
 }
 
 }  // namespace lockstep

@@ -66,7 +66,7 @@ std::string field_int(int number, int64_t value) {
 
 }  // namespace
 
-TensorBoardFile::TensorBoardFile(const std::string& folder) {
+TensorBoardFile::TensorBoardFile(const std::string& folder, int64_t resumed_step) {
   char host[256] = "localhost";
   gethostname(host, sizeof host - 1);
   const std::string path = fmt::format(
@@ -75,6 +75,9 @@ TensorBoardFile::TensorBoardFile(const std::string& folder) {
   if (!file_)
     throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
   write_event(field_double(1, wall_time()) + field_bytes(3, "brain.Event:2"));
+  const std::string session_started = field_int(1, 1);  // SessionLog.status = START
+  write_event(field_double(1, wall_time()) + field_int(2, resumed_step + 1) +
+              field_bytes(7, session_started));
 }
 
 TensorBoardFile::~TensorBoardFile() { std::fclose(file_); }

@@ -14,8 +14,10 @@ namespace lockstep {
 
 class TensorBoardFile final : public TrainingObserver {
  public:
-  // Makes events.out.tfevents.<time>.<host>.<pid> in `folder`. Throws Error(kInputOutput).
-  explicit TensorBoardFile(const std::string& folder);
+  // Makes events.out.tfevents.<time>.<host>.<pid> in `folder`. On resuming after `resumed_step`
+  // updates, readers are told to forget what earlier files say of later ones. Throws
+  // Error(kInputOutput).
+  TensorBoardFile(const std::string& folder, int64_t resumed_step);
   ~TensorBoardFile() override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;

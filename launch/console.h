@@ -1,0 +1,24 @@
+// Words for people on standard output.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace lockstep {
+
+// Writes and flushes. What cannot be written (a full disk, a reader that went away) is lost without
+// a word: a run must not end because nobody listens.
+void write_console(const std::string& text);
+
+// "1 rank", "2 ranks"
+std::string plural(int64_t count, const char* one);
+
+template <typename... Args>
+void say(fmt::format_string<Args...> format, Args&&... args) {
+  write_console(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace lockstep

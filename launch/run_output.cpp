@@ -1,0 +1,30 @@
+#include "launch/run_output.h"
+
+#include "core/durable_file.h"
+#include "launch/console.h"
+
+namespace lockstep {
+
+RunOutput::RunOutput(const std::string& run_directory,
+                     const Config& config,
+                     bool resume,
+                     const std::string& environment_json)
+    : directory_(run_directory, config, resume), progress_(run_directory, config.limits.steps) {
+  if (resume) {
+    checkpoint_ = load_newest_checkpoint(
+        run_directory, [](const std::string& warning) { say("warning: {}\n", warning); });
+    if (!checkpoint_) say("--resume: {} holds no saved state: starting afresh\n", run_directory);
+  }
+  write_file_durably(directory_.file("environment.json"), environment_json);
+  const ControlState state = checkpoint_ ? checkpoint_->state : ControlState{};
+  metrics_.emplace(directory_.file("metrics.jsonl"), state.step, state.epoch);
+  if (config.logging.tensorboard) tensorboard_.emplace(run_directory, state.step);
+}
+
+std::vector<TrainingObserver*> RunOutput::observers() {
+  std::vector<TrainingObserver*> list = {&*metrics_, &progress_};
+  if (tensorboard_) list.push_back(&*tensorboard_);
+  return list;
+}
+
+}  // namespace lockstep

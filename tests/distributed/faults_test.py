@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Faults during real two-rank trainings: the job ends in time, says why, and keeps what it had saved.
+
+usage: faults_test.py PROGRAM MPIRUN
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM, MPIRUN = sys.argv[1:3]
+DEADLINE = 6  # seconds: distributed.timeout_seconds
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="lockstep-faults-")
+        cls.data = os.path.join(cls.folder.name, "set.h5")
+        subprocess.run([PROGRAM, "data", "synth", cls.data, "--train", "400", "--test", "50"], check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def start(self, name, *options):
+        """A training that goes on for ever, past its first checkpoint. Returns mpirun, the ranks' process ids by rank, the run directory."""
+        run = os.path.join(self.folder.name, name)
+        environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
+        command = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", PROGRAM, "train",
+                   "--set", f"data.file={self.data}", "--set", "epochs=100000", "--set", "batch_size=16", "--set", "early_stopping.enabled=false",
+                   "--set", f"distributed.timeout_seconds={DEADLINE}", "--set", "checkpoint.every_steps=5", "--run-dir", run, *options]
+        job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        deadline = time.time() + 90
+        while not list(pathlib.Path(run).glob("checkpoints/*/manifest.json")):
+            if job.poll() is not None or time.time() > deadline:
+                self.fail(f"did not start: {job.communicate()[0]}")
+            time.sleep(0.1)
+        return job, self.ranks(job.pid), run
+
+    def ranks(self, launcher):
+        found = {}
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) != launcher:
+                    continue
+                variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
+                found[int(variables["OMPI_COMM_WORLD_RANK"])] = int(process.name)
+            except (OSError, KeyError, IndexError):
+                continue
+        self.assertEqual(sorted(found), [0, 1])
+        return found
+
+    def end(self, job, within):
+        began = time.time()
+        try:
+            output, _ = job.communicate(timeout=within + 30)
+        except subprocess.TimeoutExpired:
+            job.kill()
+            self.fail("the job hangs")
+        self.assertLess(time.time() - began, within, output)
+        return output
+
+    def assert_resumable(self, run):
+        state = [json.loads(p.read_text())["step"] for p in pathlib.Path(run).glob("checkpoints/*/manifest.json")]
+        self.assertTrue(state)
+        result = subprocess.run([MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", PROGRAM, "train", "--set",
+                                 f"data.file={self.data}", "--set", "batch_size=16", "--set", "early_stopping.enabled=false", "--set",
+                                 f"limits.steps={max(state) + 200}", "--set", "epochs=100000", "--run-dir", run, "--resume"],
+                                capture_output=True, text=True, timeout=120, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn("resuming after update", result.stdout)
+
+    def test_a_frozen_rank_is_named_and_ends_the_job(self):
+        for frozen in (1, 0):
+            with self.subTest(rank=frozen):
+                job, ranks, run = self.start(f"frozen{frozen}")
+                os.kill(ranks[frozen], signal.SIGSTOP)
+                output = self.end(job, DEADLINE + 6)
+                self.assertEqual(job.returncode, 70, output)
+                self.assertIn(f"rank {frozen}", output)
+                self.assertIn("waited", output)
+                self.assert_resumable(run)
+
+    def test_a_killed_rank_ends_the_job(self):
+        for killed in (1, 0):
+            with self.subTest(rank=killed):
+                job, ranks, run = self.start(f"killed{killed}")
+                os.kill(ranks[killed], signal.SIGKILL)
+                output = self.end(job, 8)
+                self.assertNotEqual(job.returncode, 0, output)
+                self.assert_resumable(run)
+
+    def test_usr2_saves_and_ends_with_75(self):
+        job, _, run = self.start("usr2")
+        os.kill(job.pid, signal.SIGUSR2)
+        output = self.end(job, 15)
+        self.assertEqual(job.returncode, 75, output)
+        self.assertIn("--resume", output)
+        self.assert_resumable(run)
+
+    def test_term_to_one_rank_saves_on_all(self):
+        job, ranks, run = self.start("term")
+        os.kill(ranks[1], signal.SIGTERM)
+        output = self.end(job, 15)
+        self.assertEqual(job.returncode, 75, output)
+        self.assert_resumable(run)
+
+
+unittest.main(argv=sys.argv[:1], verbosity=2)
