@@ -133,7 +133,7 @@ std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor&
 
 // Hands operations to MPI in order: those whose host copy is there, and all up to and including `until` after waiting for theirs.
 void MpiCommunicator::start_ready(const Operation* until) {
-  bool must_start = until != nullptr && !until->started;
+  [[maybe_unused]] bool must_start = until != nullptr && !until->started;
   for (const std::shared_ptr<Operation>& operation : under_way_) {
     if (operation->started) continue;
 #ifdef LOCKSTEP_WITH_CUDA

@@ -8,7 +8,7 @@ if grep 'not found' <<< "$libraries"; then
   exit 1
 fi
 grep --quiet libtorch_cpu.so <<< "$libraries"
-unwanted=$(grep -Ei 'cuda|cudnn|cublas|cufft|curand|cusolver|cusparse|nccl|nvrtc|nvjitlink|nvshmem|cupti|nvidia' <<< "$libraries" |
+unwanted=$(grep -E '^\s*lib((torch|c10)_)?(cu(da|dnn|blas|fft|file|rand|solver|sparse|pti)|nccl|nv)' <<< "$libraries" |
   grep -vE '^\s*lib(cudart|cupti)\.so\.[0-9]+ ' || true)
 if [[ -n $unwanted ]]; then
   echo "linked with libraries of CUDA's:"
