@@ -10,7 +10,8 @@ namespace lockstep::test {
 namespace {
 
 std::string digest(const at::Tensor& tensor) {
-  return sha256_hex(std::as_bytes(std::span(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())));
+  return sha256_hex(
+      std::as_bytes(std::span(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())));
 }
 
 TEST(MpiCommunicator, SumsAreRightAndTheSameBitsOnEveryRank) {
@@ -20,19 +21,22 @@ TEST(MpiCommunicator, SumsAreRightAndTheSameBitsOnEveryRank) {
     const at::Tensor mine = torch::randn({size}, generator);
     at::Tensor expected = torch::zeros({size}, torch::kDouble);
     for (int r = 0; r < world_size(); ++r) {
-      expected += torch::randn({size}, at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(r)));
+      expected +=
+          torch::randn({size}, at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(r)));
     }
     at::Tensor sum = mine.clone();
     communicator->all_reduce(sum, "test");
     EXPECT_TRUE(torch::allclose(sum.to(torch::kDouble), expected, 1e-5, 1e-5));
-    for (const std::string& other : session->control().all_gather(digest(sum), "digests")) EXPECT_EQ(other, digest(sum)) << size;
+    for (const std::string& other : session->control().all_gather(digest(sum), "digests"))
+      EXPECT_EQ(other, digest(sum)) << size;
   }
 }
 
 TEST(MpiCommunicator, SeveralSumsUnderWayAndOtherTypes) {
   const auto first = session->make_mpi_communicator(at::kCPU);
   const auto second = session->make_mpi_communicator(at::kCPU);
-  at::Tensor a = torch::full({100000}, 1.0f), b = torch::full({5}, static_cast<int64_t>(rank()), torch::kLong);
+  at::Tensor a = torch::full({100000}, 1.0f),
+             b = torch::full({5}, static_cast<int64_t>(rank()), torch::kLong);
   at::Tensor c = torch::full({3}, 0.5, torch::kDouble);
   auto work_a = first->start_all_reduce(a, "a");
   auto work_c = first->start_all_reduce(c, "c");
@@ -58,9 +62,11 @@ TEST(ControlChannel, CarriesBytesOfAnyLength) {
   const auto all = session->control().all_gather(mine, "test");
   ASSERT_EQ(all.size(), static_cast<size_t>(world_size()));
   for (int r = 0; r < world_size(); ++r) {
-    EXPECT_EQ(all[static_cast<size_t>(r)], std::string(static_cast<size_t>(r) * 1000, static_cast<char>('a' + r)));
+    EXPECT_EQ(all[static_cast<size_t>(r)],
+              std::string(static_cast<size_t>(r) * 1000, static_cast<char>('a' + r)));
   }
-  const std::string text = session->control().broadcast(rank() == 0 ? std::string("x\0y", 3) : "", 0, "test");
+  const std::string text =
+      session->control().broadcast(rank() == 0 ? std::string("x\0y", 3) : "", 0, "test");
   EXPECT_EQ(text, std::string("x\0y", 3));
 }
 
@@ -75,7 +81,8 @@ TEST(Preflight, OneRanksErrorIsEveryRanksError) {
     EXPECT_EQ(error.code(), ExitCode::kBadData);
     EXPECT_NE(std::string(error.what()).find("label 11"), std::string::npos);
     if (world_size() > 1) {
-      EXPECT_NE(std::string(error.what()).find("rank " + std::to_string(guilty)), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find("rank " + std::to_string(guilty)),
+                std::string::npos);
     }
   }
 }
@@ -84,7 +91,9 @@ TEST(Preflight, DifferingFieldsAreNamed) {
   if (world_size() == 1) GTEST_SKIP() << "one rank cannot differ";
   compare_ranks(session->control(), {{"program", "same", "fix"}});
   try {
-    compare_ranks(session->control(), {{"program", "same", "fix"}, {"configuration", std::to_string(rank()), "use one file"}});
+    compare_ranks(
+        session->control(),
+        {{"program", "same", "fix"}, {"configuration", std::to_string(rank()), "use one file"}});
     FAIL() << "no error";
   } catch (const AgreedError& error) {
     const std::string text = error.what();
@@ -102,7 +111,8 @@ TEST(SharedWindow, EveryLocalRankSeesWhatAllHaveWritten) {
   const auto mine = bytes.subspan(static_cast<size_t>(4096 * topology.local_rank), 4096);
   std::fill(mine.begin(), mine.end(), static_cast<uint8_t>(topology.local_rank + 1));
   window.synchronise();
-  for (int r = 0; r < topology.local_size; ++r) EXPECT_EQ(bytes[static_cast<size_t>(4096 * r + 17)], r + 1);
+  for (int r = 0; r < topology.local_size; ++r)
+    EXPECT_EQ(bytes[static_cast<size_t>(4096 * r + 17)], r + 1);
   session->control().barrier("before the window goes");
 }
 

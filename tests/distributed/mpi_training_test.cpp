@@ -19,7 +19,8 @@ TEST(MpiTraining, StepsOverProcessesEqualOneProcess) {
   TrainingRank together(config, *gradients, statistics.get());
   std::vector<double> losses;
   for (int64_t step = 0; step < 3; ++step) {
-    losses.push_back(together.run(global_batch(kBatch, step), rank(), world_size(), step, 1e-4).loss_sum);
+    losses.push_back(
+        together.run(global_batch(kBatch, step), rank(), world_size(), step, 1e-4).loss_sum);
   }
   run_in_process(1, [&](InProcessRank& alone) {
     TrainingRank training(config, *alone.gradients, alone.statistics.get());
@@ -27,7 +28,8 @@ TEST(MpiTraining, StepsOverProcessesEqualOneProcess) {
       const double loss = training.run(global_batch(kBatch, step), 0, 1, step, 1e-4).loss_sum;
       EXPECT_NEAR(losses[static_cast<size_t>(step)] / loss, 1.0, 1e-5);
     }
-    // Looser than one step from a saved state (WorldEquality): biases start at zero, and a ReLU that opens differently moves them.
+    // Looser than one step from a saved state (WorldEquality): biases start at zero, and a ReLU
+    // that opens differently moves them.
     expect_close(together.state().weights, training.state().weights, 2e-3, "weights");
   });
 }
@@ -39,7 +41,8 @@ class CountingSource final : public ImageSource {
   void gather(Split, std::span<const int64_t> indices, uint8_t* out) override {
     for (size_t i = 0; i < indices.size(); ++i) {
       seen[indices[i]] += 1;
-      std::fill(out + i * 3 * 32 * 32, out + (i + 1) * 3 * 32 * 32, static_cast<uint8_t>(indices[i]));
+      std::fill(
+          out + i * 3 * 32 * 32, out + (i + 1) * 3 * 32 * 32, static_cast<uint8_t>(indices[i]));
     }
   }
   at::Tensor seen;
@@ -67,7 +70,8 @@ TEST(MpiValidation, EverySampleCountsExactlyOnceForSizesThatDoNotDivide) {
     FlatParameters parameters(*model, {.channels_last = true});
     BatchFormat format;
     format.channels_last = true;
-    const EvaluationResult result = evaluate(*model, source, info, labels, Split::kTrain, indices, format, 8, *communicator);
+    const EvaluationResult result =
+        evaluate(*model, source, info, labels, Split::kTrain, indices, format, 8, *communicator);
     EXPECT_EQ(result.images, size);
     communicator->all_reduce(source.seen, "what was seen");
     EXPECT_EQ(source.seen.sum().item<int64_t>(), size);

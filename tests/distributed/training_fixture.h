@@ -56,9 +56,13 @@ struct TrainingState {
 
 class TrainingRank {
  public:
-  TrainingRank(const Config& config, Communicator& gradients, Communicator* statistics)
+  TrainingRank(const Config& config,
+               Communicator& gradients,
+               Communicator* statistics,
+               at::Device device = at::kCPU)
       : config_(config),
-        model_(make_model(config.model.name, ModelOptions{}, static_cast<uint64_t>(config.seed))),
+        model_(model_on(device, config)),
+        device_(device),
         parameters_(*model_,
                     {.bf16 = config.precision == "bf16",
                      .channels_last = true,
@@ -73,7 +77,10 @@ class TrainingRank {
   StepResult run(
       const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
     const auto dtype = config_.precision == "bf16" ? at::kBFloat16 : at::kFloat;
-    return step_.run(slice_of(global, rank, world_size, true, dtype), step, learning_rate);
+    Batch batch = slice_of(global, rank, world_size, true, dtype);
+    batch.images = batch.images.to(device_);
+    batch.labels = batch.labels.to(device_);
+    return step_.run(batch, step, learning_rate);
   }
 
   TrainingState state() {
@@ -93,8 +100,15 @@ class TrainingRank {
   }
 
  private:
+  static std::shared_ptr<ImageClassifier> model_on(at::Device device, const Config& config) {
+    auto model = make_model(config.model.name, ModelOptions{}, static_cast<uint64_t>(config.seed));
+    model->to(device);
+    return model;
+  }
+
   Config config_;
   std::shared_ptr<ImageClassifier> model_;
+  at::Device device_;
   FlatParameters parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<StatisticsExchange> exchange_;
