@@ -148,29 +148,28 @@ void backward_sums_of(const Activation& shape,
                       RowRange range,
                       double* sum,
                       double* product_sum) {
+  // float32 over a block is precise enough here: nothing that opens or closes depends on these sums.
   struct Lane {
-    typename T::Sum s{}, q{};
+    Vector s{}, q{};
   };
-  using ScalarSum = typename T::ScalarSum;
   const auto vector = [&](int64_t at, Vector scale, Vector offset, Vector center, Lane& lane) {
     const Vector v = T::load_vector(x + at);
     const Vector g = masked_vector<T, kMask>(dy, y, at, v, scale, offset);
     if constexpr (kWrite) T::store_vector(masked + at, g);
-    const typename T::Sum wide = T::widen(g);
-    lane.s += wide;
-    lane.q += wide * T::widen(v - center);
+    lane.s += g;
+    lane.q += g * (v - center);
   };
-  const auto scalar = [&](int64_t at, int64_t c, ScalarSum& s, ScalarSum& q) {
+  const auto scalar = [&](int64_t at, int64_t c, float& s, float& q) {
     const float v = T::load(x + at);
     const float g = masked_scalar<T, kMask>(dy, y, at, v, affine.scale[c], affine.offset[c]);
     if constexpr (kWrite) T::store(masked + at, g);
     s += g;
-    q += static_cast<ScalarSum>(g) * (v - mean[c]);
+    q += g * (v - mean[c]);
   };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
       Lane lane;
-      ScalarSum s = 0, q = 0;
+      float s = 0, q = 0;
       int64_t i = 0;
       for (; i + kLanes <= count; i += kLanes) {
         vector(start + i, splat(affine.scale[c]), splat(affine.offset[c]), splat(mean[c]), lane);
@@ -200,7 +199,7 @@ void backward_sums_of(const Activation& shape,
         add_to(product_sum + c, (lanes[0].q + lanes[1].q) + (lanes[2].q + lanes[3].q));
       },
       [&](int64_t row, int64_t c, int64_t count) {
-        ScalarSum s = 0, q = 0;
+        float s = 0, q = 0;
         for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c, s, q);
         sum[c] += s;
         product_sum[c] += q;

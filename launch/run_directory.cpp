@@ -120,6 +120,8 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
   lock_ = take_lock(path);
   try {
     if (resume) refuse_other_configuration(path, config);
+    remove_temporaries(path);  // of writers that were killed
+    if (fs::exists(file("checkpoints"))) remove_temporaries(file("checkpoints"));
     write_file_durably(file("config.json"), config_to_json(config));
   } catch (...) {
     close(lock_);

@@ -55,6 +55,7 @@ int run_in_session(int* argc,
                    const std::function<void()>& prepare,
                    const std::function<int(MpiSession&)>& body) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the output that goes away must not end the run
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a crash
   std::exception_ptr early_failure;
   try {
     prepare();
