@@ -84,23 +84,25 @@ const std::vector<ModelEntry>& registered_models() {
   return models;
 }
 
-std::shared_ptr<ImageClassifier> make_model(const std::string& name,
-                                            const ModelOptions& options,
-                                            uint64_t seed) {
+const ModelEntry& find_model(const std::string& name) {
   std::vector<std::string> names;
   for (const ModelEntry& entry : registered_models()) {
-    if (entry.name == name) {
-      auto model = entry.make(options);
-      initialise(*model, seed);
-      return model;
-    }
+    if (entry.name == name) return entry;
     names.push_back(entry.name);
   }
   const std::string nearest = nearest_of(name, names);
   throw_error(ExitCode::kUsage,
-              "unknown model '{}'{}. `lockstep models` lists them all.",
+              "unknown model '{}'{} `lockstep models` lists them all.",
               name,
-              nearest.empty() ? "" : fmt::format(": did you mean '{}'?", nearest));
+              nearest.empty() ? "." : fmt::format(": did you mean '{}'?", nearest));
+}
+
+std::shared_ptr<ImageClassifier> make_model(const std::string& name,
+                                            const ModelOptions& options,
+                                            uint64_t seed) {
+  auto model = find_model(name).make(options);
+  initialise(*model, seed);
+  return model;
 }
 
 void initialise(torch::nn::Module& module, uint64_t seed) {

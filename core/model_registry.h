@@ -26,6 +26,9 @@ struct ModelEntry {
 
 const std::vector<ModelEntry>& registered_models();
 
+// Throws Error(kUsage) for an unknown name, with the nearest known one.
+const ModelEntry& find_model(const std::string& name);
+
 // The model on the CPU in float32, initialised from `seed` alone (a counter-based stream per
 // parameter: the same on every rank and at every world size). Throws Error(kUsage) for an unknown
 // name, with the nearest known one.

@@ -9,6 +9,7 @@
 
 #include "core/config_io.h"
 #include "core/error.h"
+#include "core/model_registry.h"
 #include "core/sha256.h"
 #include "data/probe.h"
 #include "data/synthetic.h"
@@ -85,8 +86,9 @@ void compare_programs(const TrainOptions& options, const Config& config, MpiSess
   compare_ranks(session.control(), fields);
 }
 
-void check_batch_size(const Config& config, MpiSession& session) {
-  agree(session.control(), "checking the batch size", [&] {
+void check_model_and_batch_size(const Config& config, MpiSession& session) {
+  agree(session.control(), "checking the model and the batch size", [&] {
+    find_model(config.model.name);
     if (config.batch_size < session.topology().world_size) {
       throw_error(ExitCode::kUsage,
                   "batch_size is {} for {} ranks, so some would have nothing to do: raise "
@@ -137,7 +139,7 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
   session.watchdog().set_default_timeout(
       std::chrono::duration<double>(config.distributed.timeout_seconds));
   compare_programs(options, config, session);
-  check_batch_size(config, session);
+  check_model_and_batch_size(config, session);
   choose_threads(session);
   DeviceChoice device;
   agree(

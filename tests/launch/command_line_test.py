@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Drives the program as its users do: what it prints, writes and returns, and how it refuses bad input.
+
+usage: command_line_test.py PROGRAM MPIRUN
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, MPIRUN = sys.argv[1:3]
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
+MPI = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+
+
+def run(*arguments, ranks=0):
+    command = (MPI + ["-np", str(ranks)] if ranks else []) + [PROGRAM, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+
+
+class CommandLine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.holder = tempfile.TemporaryDirectory(prefix="lockstep-cli-")
+        cls.folder = pathlib.Path(cls.holder.name)
+        cls.data = cls.folder / "set.h5"
+        result = run("data", "synth", cls.data, "--train", 410, "--test", 101)
+        assert result.returncode == 0, result.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.holder.cleanup()
+
+    def train(self, *options, ranks=0, run_dir=None):
+        directory = ["--run-dir", self.folder / run_dir] if run_dir else []
+        return run("train", "--set", f"data.file={self.data}", "--set", "batch_size=37", *directory, *options, ranks=ranks)
+
+    def assert_refused(self, result, code, *words):
+        text = result.stdout + result.stderr
+        self.assertEqual(result.returncode, code, text)
+        for word in words:
+            self.assertIn(word, text)
+        self.assertEqual(text.count("lockstep: error:"), 1, text)
+        self.assertIsNone(re.search(r"std::|c10::|\.cpp:\d+|at::", text), text)
+
+    def test_help_of_every_subcommand(self):
+        for words in ([], ["train"], ["evaluate"], ["data"], ["data", "import"], ["models"], ["bench"], ["doctor"]):
+            result = run(*words, "--help")
+            self.assertEqual(result.returncode, 0)
+            self.assertIn("--help", result.stdout)
+
+    def test_printed_configuration_reads_back(self):
+        first = run("train", "--print-config", "--set", "optimizer.learning_rate=0.25", "--set", "model.name=resnet32")
+        self.assertEqual(json.loads(first.stdout)["optimizer"]["learning_rate"], 0.25)
+        file = self.folder / "printed.json"
+        file.write_text(first.stdout)
+        self.assertEqual(run("train", file, "--print-config").stdout, first.stdout)
+
+    def test_bad_configurations_are_refused_by_name(self):
+        cases = {'{"optimizer": {"learning_rat": 1}}': "learning_rate", '{"epochs": "ten"}': "epochs", '{"epochs": 1, "epochs": 2}': "epochs",
+                 '{"optimizer": {"momentum": NaN}}': "", '{"batch_size": 0}': "batch_size", '{"epochs": 1.5}': "epochs", "[1]": "", "{": ""}
+        for text, word in cases.items():
+            with self.subTest(text=text):
+                file = self.folder / "bad.json"
+                file.write_text(text)
+                self.assert_refused(run("train", file), 64, word)
+        self.assert_refused(run("train", "--set", "model.nam=resnet20"), 64, "model.name")
+        self.assert_refused(run("train", self.folder / "missing.json"), 64, "missing.json")
+        self.assert_refused(self.train("--set", "model.name=resnet21", run_dir="unknown-model"), 64, "resnet20")
+
+    def test_bad_command_lines(self):
+        for words in (["trian"], ["train", "--resume"], ["evaluate"], ["data", "info"], ["bench", "--precision", "fp17"]):
+            self.assert_refused(run(*words), 64)
+
+    def test_bad_data_files(self):
+        good = self.data.read_bytes()
+        flipped = bytearray(good)
+        flipped[len(flipped) // 2] ^= 0x40
+        for name, content in {"empty": b"", "text": b"not an image set" * 100, "truncated": good[: len(good) // 2], "flipped": bytes(flipped)}.items():
+            with self.subTest(name=name):
+                file = self.folder / f"{name}.h5"
+                file.write_bytes(content)
+                self.assert_refused(run("train", "--set", f"data.file={file}", "--run-dir", self.folder / f"data-{name}", ranks=2), 65, str(file))
+        self.assert_refused(run("train", "--set", "data.file=/nowhere.h5", "--run-dir", self.folder / "no-data", ranks=2), 74, "/nowhere.h5")
+
+    def test_bad_imports(self):
+        source = self.folder / "binary"
+        source.mkdir()
+        for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
+            (source / name).write_bytes(bytes(3073))
+        (source / "test_batch.bin").write_bytes(bytes(3072))
+        self.assert_refused(run("data", "import", source, self.folder / "a.h5"), 65, "test_batch.bin")
+        (source / "test_batch.bin").write_bytes(bytes([11]) + bytes(3072))
+        self.assert_refused(run("data", "import", source, self.folder / "a.h5"), 65, "11")
+        self.assertFalse((self.folder / "a.h5").exists())
+        self.assert_refused(run("data", "synth", self.data), 64, "--force")
+
+    def test_run_directories(self):
+        (self.folder / "file").write_text("")
+        self.assert_refused(self.train(run_dir="file"), 74)
+        self.assert_refused(run("train", "--set", f"data.file={self.data}", "--run-dir", "/proc/lockstep", ranks=2), 74, "/proc/lockstep")
+        self.assertEqual(self.train("--set", "limits.steps=1", run_dir="taken").returncode, 0)
+        self.assert_refused(self.train("--set", "limits.steps=1", run_dir="taken"), 64, "--resume")
+        self.assert_refused(self.train("--resume", "--set", "seed=9", run_dir="taken"), 64, "seed")
+
+    def test_disagreements_between_ranks(self):
+        self.assert_refused(self.train("--set", "batch_size=1", ranks=2, run_dir="small"), 64, "batch_size")
+        common = [PROGRAM, "train", "--set", f"data.file={self.data}", "--run-dir", str(self.folder / "differ"), "--set"]
+        command = MPI + ["-np", "1", *common, "seed=1", ":", "-np", "1", *common, "seed=2"]
+        result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=100)
+        self.assert_refused(result, 64, "configuration")
+
+    def test_a_run_from_its_start_to_its_evaluation(self):
+        result = self.train("--set", "epochs=2", ranks=2, run_dir="whole")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn("\x1b", result.stdout)
+        events = [json.loads(line) for line in (self.folder / "whole/metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([e["event"] for e in events], ["start"] + (["step"] * 9 + ["epoch"]) * 2 + ["end"])  # 330 training images in batches of 37
+        self.assertEqual(list(events[-2]), ["event", "epoch", "step", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
+                                            "learning_rate", "seconds", "images_per_second", "best_epoch", "patience_left"])
+        self.assertAlmostEqual(events[-2]["validation_accuracy"] * 80 % 1, 0, places=6)  # 8 of the 41 of each class
+        for name in ("config.json", "environment.json", "best.safetensors", "last.safetensors"):
+            self.assertTrue((self.folder / "whole" / name).exists(), name)
+        self.assertTrue(list((self.folder / "whole").glob("events.out.tfevents.*")))
+        for ranks in (1, 3):
+            result = run("evaluate", self.folder / "whole", "--data", self.data, "--json", ranks=ranks)
+            measured = json.loads(result.stdout)
+            self.assertEqual(measured["images"], 101)
+            self.assertAlmostEqual(measured["accuracy"], events[-1]["test_accuracy"])
+            self.assertAlmostEqual(measured["loss"], events[-1]["test_loss"], places=5)
+
+    def test_a_resumed_run_ends_with_the_same_bits(self):
+        self.assertEqual(self.train("--set", "epochs=2", ranks=2, run_dir="straight").returncode, 0)
+        self.assertEqual(self.train("--set", "epochs=2", "--set", "limits.steps=5", ranks=2, run_dir="halved").returncode, 0)
+        result = self.train("--set", "epochs=2", "--resume", ranks=2, run_dir="halved")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
+        def tensors(name):  # behind the header, whose metadata hold the configuration
+            content = (self.folder / name / "last.safetensors").read_bytes()
+            return content[8 + int.from_bytes(content[:8], "little"):]
+
+        self.assertEqual(tensors("straight"), tensors("halved"))
+        steps = [json.loads(line)["step"] for line in (self.folder / "halved/metrics.jsonl").read_text().splitlines() if '"event":"step"' in line]
+        self.assertEqual(steps, list(range(1, 19)))
+
+    def test_dry_run_writes_nothing(self):
+        result = self.train("--dry-run", ranks=2, run_dir="dry")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("rank 1", result.stdout)
+        self.assertFalse((self.folder / "dry").exists())
+
+    def test_early_stopping_says_so(self):
+        result = self.train("--set", "epochs=50", "--set", "early_stopping.patience=1", "--set", "early_stopping.min_delta=100", run_dir="early")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("early_stopping.patience", result.stdout)
+        last = json.loads((self.folder / "early/metrics.jsonl").read_text().splitlines()[-1])
+        self.assertEqual((last["reason"], last["epochs"], last["best_epoch"]), ("early_stopping", 2, 1))
+
+    def test_streaming_and_a_copy_a_rank_train_the_same(self):
+        losses = set()
+        for cache in ("node", "rank", "stream"):
+            self.assertEqual(self.train("--set", f"data.cache={cache}", "--set", "epochs=1", ranks=2, run_dir=f"cache-{cache}").returncode, 0)
+            losses.add(json.loads((self.folder / f"cache-{cache}/metrics.jsonl").read_text().splitlines()[-1])["test_loss"])
+        self.assertEqual(len(losses), 1)
+
+
+unittest.main(argv=sys.argv[:1], verbosity=2)
