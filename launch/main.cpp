@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/suggestion.h"
 #include "launch/commands.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
@@ -10,6 +11,16 @@ namespace {
 using lockstep::Error;
 using lockstep::ExitCode;
 
+std::string unknown_subcommand(const CLI::App& program, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  const std::string nearest = lockstep::nearest_of(word, names);
+  return fmt::format("unknown subcommand '{}'{}",
+                     word,
+                     nearest.empty() ? "" : fmt::format(": did you mean '{}'?", nearest));
+}
+
 // Every rank of a job reads the same command line: one of them tells what is wrong with it.
 int refuse_command_line(const CLI::App& program,
                         const CLI::ParseError& error,
@@ -17,8 +28,11 @@ int refuse_command_line(const CLI::App& program,
                         char** argv) {
   const auto chosen = program.get_subcommands();
   const std::string topic = chosen.empty() ? "" : " " + chosen.front()->get_name();
+  std::string problem = error.what();
+  if (chosen.empty() && argc > 1 && argv[1][0] != '-')
+    problem = unknown_subcommand(program, argv[1]);
   const Error refusal(ExitCode::kUsage,
-                      fmt::format("{}\nRun `lockstep{} --help`.", error.what(), topic));
+                      fmt::format("{}\nRun `lockstep{} --help`.", problem, topic));
   if (!lockstep::started_by_launcher()) throw refusal;
   return lockstep::run_in_session(
       &argc, &argv, [&] { throw refusal; }, [](lockstep::MpiSession&) { return 0; });
