@@ -249,7 +249,8 @@ struct Trainer::Impl {
     line.best_epoch = record.state.early_stopping.best_epoch;
     line.patience_left = record.patience_left;
     line.is_best = record.is_best;
-    // The line before the checkpoint: a resumed run drops lines after its checkpoint, but could not write a missing one.
+    // The line before the checkpoint: a resumed run drops lines after its checkpoint, but could not
+    // write a missing one.
     tell([&](TrainingObserver& observer) { observer.on_epoch(line); });
     files.save(record, *model, parameters, *optimizer);
     epoch_start = Clock::now();

@@ -17,6 +17,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "tests/temporary_folder.h"
 
 namespace lockstep {
 namespace {
@@ -24,16 +25,8 @@ namespace {
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-// An empty folder for one test.
 class DurableFile : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::path(testing::TempDir()) / "durable_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string at(const std::string& name) const { return folder_ / name; }
   std::vector<std::string> names() const {
     std::vector<std::string> names;
@@ -42,7 +35,8 @@ class DurableFile : public testing::Test {
     return names;
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 using Sha256Digest = DurableFile;
 

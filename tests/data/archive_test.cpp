@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 
 struct Member {
   std::string path;

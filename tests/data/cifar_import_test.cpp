@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::error_of;
 using ::testing::HasSubstr;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 using testing::write_bytes;
 
 // The colour of pixel (channel, y, x) of an image, different in every coordinate.

@@ -17,7 +17,7 @@ using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::read_bytes;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 using testing::write_bytes;
 
 // Serves the file "body": /range honours Range, /plain does not, /cut breaks off whole answers in

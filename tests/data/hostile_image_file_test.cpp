@@ -16,7 +16,7 @@ namespace {
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::read_bytes;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

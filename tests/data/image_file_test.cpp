@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 using testing::read_bytes;
 using testing::small_set_byte;
 using testing::small_set_label;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

@@ -13,7 +13,7 @@ namespace {
 using testing::error_of;
 using testing::read_bytes;
 using testing::small_set_byte;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

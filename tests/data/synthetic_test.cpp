@@ -10,7 +10,7 @@ namespace lockstep {
 namespace {
 
 using testing::error_of;
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 
 struct LoadedSet {
   at::Tensor train_images, train_labels, test_images,

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "distributed/in_process_communicator.h"
 #include "tests/distributed/training_fixture.h"
+#include "tests/temporary_folder.h"
 
 namespace lockstep::test {
 namespace {
@@ -17,12 +18,6 @@ namespace fs = std::filesystem;
 
 class CheckpointTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lockstep-checkpoint-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void save(int64_t step, float value) {
     CheckpointContents contents;
     contents.model = {{"w", torch::full({4, 3}, value)}};
@@ -41,7 +36,8 @@ class CheckpointTest : public testing::Test {
     return (fs::path(folder_) / "checkpoints" / fmt::format("{:08}", step) / name).string();
   }
 
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   std::vector<std::string> warnings_;
 };
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "tests/temporary_folder.h"
 
 namespace lockstep {
 namespace {
@@ -18,16 +19,6 @@ using nlohmann::ordered_json;
 
 class MetricsFileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              (std::string("lockstep-metrics-") + info->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directory(folder_);
-    path_ = (folder_ / "metrics.jsonl").string();
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::vector<ordered_json> lines() const {
     std::ifstream file(path_);
     std::vector<ordered_json> all;
@@ -57,8 +48,8 @@ class MetricsFileTest : public testing::Test {
     return all;
   }
 
-  std::filesystem::path folder_;
-  std::string path_;
+  const test::TemporaryFolder folder_;
+  const std::string path_ = folder_ / "metrics.jsonl";
 };
 
 TEST_F(MetricsFileTest, EveryLineIsAnObjectThatBeginsWithItsEvent) {
@@ -129,7 +120,7 @@ TEST_F(MetricsFileTest, TornAndForeignLinesAreDroppedOnResuming) {
 
 TEST_F(MetricsFileTest, AFileThatCannotBeMadeIsAnInputOutputError) {
   try {
-    const MetricsFile file((folder_ / "missing" / "metrics.jsonl").string(), 0, 0);
+    const MetricsFile file(folder_ / "missing/metrics.jsonl", 0, 0);
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kInputOutput);

@@ -10,6 +10,7 @@
 
 #include "core/config_io.h"
 #include "core/error.h"
+#include "tests/temporary_folder.h"
 
 namespace lockstep {
 namespace {
@@ -20,13 +21,6 @@ using testing::Not;
 
 class RunDirectoryTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("lockstep-run-") + info->name());
-    fs::remove_all(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // The message with which the directory is refused; empty when it is taken.
   std::string refusal(ExitCode code, const Config& config, bool resume) const {
     try {
@@ -43,7 +37,8 @@ class RunDirectoryTest : public testing::Test {
     std::ofstream(directory.file("metrics.jsonl")) << "{}\n";
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder parent_;
+  fs::path folder_ = parent_ / "run";  // not made yet
   Config config_;
 };
 
@@ -52,7 +47,6 @@ TEST_F(RunDirectoryTest, MakesTheFolderAndKeepsTheConfiguration) {
   folder_ /= "with/parents";
   const RunDirectory directory(folder_.string(), config_, false);
   EXPECT_EQ(load_config(directory.file("config.json"), {}).seed, 77);
-  fs::remove_all(folder_.parent_path().parent_path());
 }
 
 TEST_F(RunDirectoryTest, TakesAnEmptyFolder) {

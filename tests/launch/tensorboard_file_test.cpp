@@ -8,6 +8,7 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "tests/temporary_folder.h"
 
 namespace lockstep {
 namespace {
@@ -41,15 +42,7 @@ T number_at(const std::string& bytes, size_t at) {
 
 class TensorBoardFileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("lockstep-events-") + info->name());
-    fs::remove_all(folder_);
-    fs::create_directory(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string file() const { return fs::directory_iterator(folder_)->path().string(); }
+  std::string file() const { return fs::directory_iterator(folder_.path())->path().string(); }
 
   // The payloads, after checking each record's frame.
   std::vector<std::string> payloads() const {
@@ -67,7 +60,7 @@ class TensorBoardFileTest : public testing::Test {
     return all;
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder folder_;
 };
 
 TEST(Crc32c, HasItsPublishedCheckValue) {
@@ -75,13 +68,13 @@ TEST(Crc32c, HasItsPublishedCheckValue) {
 }
 
 TEST_F(TensorBoardFileTest, HasTheNameThatTensorBoardLooksFor) {
-  const TensorBoardFile writer(folder_.string(), 0);
+  const TensorBoardFile writer(folder_.path(), 0);
   EXPECT_THAT(fs::path(file()).filename().string(), testing::StartsWith("events.out.tfevents."));
 }
 
 TEST_F(TensorBoardFileTest, EveryRecordHasItsMaskedChecksums) {
   {
-    TensorBoardFile writer(folder_.string(), 0);
+    TensorBoardFile writer(folder_.path(), 0);
     writer.on_step({.epoch = 1, .step = 1, .loss = 2.5, .learning_rate = 0.1});
     writer.on_epoch({.epoch = 1, .step = 1, .validation_loss = 1.5, .validation_accuracy = 0.25});
     writer.on_end({.reason = "completed", .steps = 1, .test_loss = 1.25, .test_accuracy = 0.5});
@@ -90,14 +83,14 @@ TEST_F(TensorBoardFileTest, EveryRecordHasItsMaskedChecksums) {
 }
 
 TEST_F(TensorBoardFileTest, BeginsWithTheFileVersion) {
-  const TensorBoardFile writer(folder_.string(), 0);
+  const TensorBoardFile writer(folder_.path(), 0);
   EXPECT_THAT(payloads().at(0),
               testing::EndsWith("\x1a\x0d"
                                 "brain.Event:2"));
 }
 
 TEST_F(TensorBoardFileTest, HoldsEachScalarUnderItsTag) {
-  TensorBoardFile writer(folder_.string(), 0);
+  TensorBoardFile writer(folder_.path(), 0);
   writer.on_epoch({.epoch = 1, .step = 300, .train_loss = 2.5});
   const std::string event = payloads().at(2);
   const float expected = 2.5f;
@@ -113,7 +106,7 @@ TEST_F(TensorBoardFileTest, HoldsEachScalarUnderItsTag) {
 
 TEST_F(TensorBoardFileTest, AFolderThatIsNotThereIsAnInputOutputError) {
   try {
-    const TensorBoardFile writer((folder_ / "missing").string(), 0);
+    const TensorBoardFile writer(folder_ / "missing", 0);
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kInputOutput);
