@@ -9,11 +9,11 @@
 namespace lockstep {
 namespace {
 
+using test::TemporaryFolder;
 using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-using test::TemporaryFolder;
 
 struct Member {
   std::string path;

@@ -11,9 +11,9 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
+using test::TemporaryFolder;
 using testing::error_of;
 using ::testing::HasSubstr;
-using test::TemporaryFolder;
 using testing::write_bytes;
 
 // The colour of pixel (channel, y, x) of an image, different in every coordinate.

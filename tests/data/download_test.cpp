@@ -12,12 +12,12 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
+using test::TemporaryFolder;
 using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::read_bytes;
-using test::TemporaryFolder;
 using testing::write_bytes;
 
 // Serves the file "body": /range honours Range, /plain does not, /cut breaks off whole answers in

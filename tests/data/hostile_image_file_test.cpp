@@ -13,10 +13,10 @@
 namespace lockstep {
 namespace {
 
+using test::TemporaryFolder;
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::read_bytes;
-using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

@@ -14,12 +14,12 @@
 namespace lockstep {
 namespace {
 
+using test::TemporaryFolder;
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::read_bytes;
 using testing::small_set_byte;
 using testing::small_set_label;
-using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

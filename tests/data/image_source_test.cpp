@@ -10,10 +10,10 @@
 namespace lockstep {
 namespace {
 
+using test::TemporaryFolder;
 using testing::error_of;
 using testing::read_bytes;
 using testing::small_set_byte;
-using test::TemporaryFolder;
 using testing::write_bytes;
 using testing::write_small_set;
 

@@ -9,8 +9,8 @@
 namespace lockstep {
 namespace {
 
-using testing::error_of;
 using test::TemporaryFolder;
+using testing::error_of;
 
 struct LoadedSet {
   at::Tensor train_images, train_labels, test_images,
