@@ -39,13 +39,12 @@ void check_number(const std::string& key, const ConfigField& field, Number value
 
 void check_text(const ConfigField& field, const std::string& value) {
   if (!field.choices.empty() && std::ranges::find(field.choices, value) == field.choices.end()) {
-    const std::string nearest = nearest_of(value, field.choices);
     throw_error(ExitCode::kUsage,
                 "{} is {}, but must be {}{}",
                 field.key,
                 quote_for_message(value, '"'),
                 describe_allowed(field),
-                nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+                did_you_mean(value, field.choices));
   }
   const bool has_control_characters =
       std::ranges::any_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20; });

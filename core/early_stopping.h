@@ -20,8 +20,8 @@ struct EarlyStoppingDecision {
   int64_t patience_left = 0;
 };
 
-// After epoch `epoch` (1-based) with value `value` of the configured quantity: an improvement is a change by more than min_delta in the
-// right direction (the first finite value always is one); stops after max(1, patience) epochs without one. NaN is no improvement. With
+// After epoch `epoch` (1-based) with value `value` of the configured quantity: an improvement is a change by at least min_delta in the
+// right direction (a tie is none; the first finite value always is one); stops after max(1, patience) epochs without one. NaN is no improvement. With
 // enabled = false it tracks the best but never stops.
 EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& config, const EarlyStoppingState& state, int64_t epoch,
                                                  double value);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/models/resnet.h"
 #include "core/random.h"
+#include "core/strict_json.h"
 #include "core/suggestion.h"
 
 namespace lockstep {
@@ -90,11 +91,11 @@ const ModelEntry& find_model(const std::string& name) {
     if (entry.name == name) return entry;
     names.push_back(entry.name);
   }
-  const std::string nearest = nearest_of(name, names);
+  const std::string advice = did_you_mean(name, names);
   throw_error(ExitCode::kUsage,
-              "unknown model '{}'{} `lockstep models` lists them all.",
-              name,
-              nearest.empty() ? "." : fmt::format(": did you mean '{}'?", nearest));
+              "unknown model {}{}",
+              quote_for_message(name, '\''),
+              advice.empty() ? ": `lockstep models` lists them all" : advice);
 }
 
 std::shared_ptr<ImageClassifier> make_model(const std::string& name,

@@ -54,4 +54,9 @@ std::string nearest_of(const std::string& word, const std::vector<std::string>& 
   return nearest;
 }
 
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_of(word, known);
+  return nearest.empty() ? "" : ": did you mean '" + nearest + "'?";
+}
+
 }  // namespace lockstep

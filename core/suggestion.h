@@ -11,4 +11,7 @@ namespace lockstep {
 // when none is within a third of the word's length (1 to 3 edits).
 std::string nearest_of(const std::string& word, const std::vector<std::string>& known);
 
+// ": did you mean 'NEAREST'?", to follow the complaint about `word`; empty when nothing is near.
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& known);
+
 }  // namespace lockstep

@@ -15,10 +15,7 @@ std::string unknown_subcommand(const CLI::App& program, const std::string& word)
   std::vector<std::string> names;
   for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(command->get_name());
-  const std::string nearest = lockstep::nearest_of(word, names);
-  return fmt::format("unknown subcommand '{}'{}",
-                     word,
-                     nearest.empty() ? "" : fmt::format(": did you mean '{}'?", nearest));
+  return fmt::format("unknown subcommand '{}'{}", word, lockstep::did_you_mean(word, names));
 }
 
 // Every rank of a job reads the same command line: one of them tells what is wrong with it.

@@ -204,7 +204,7 @@ TEST(Config, RefusesValuesOutOfRange) {
     EXPECT_NE(refused_assignment(assignment), "") << assignment;
   }
   EXPECT_EQ(refused_assignment("optimizer.name=adamm"),
-            "optimizer.name is \"adamm\", but must be one of: sgd, adamw; did you mean \"adamw\"?");
+            "optimizer.name is \"adamm\", but must be one of: sgd, adamw: did you mean 'adamw'?");
   EXPECT_EQ(refused_assignment("data.validation_fraction=0.95"),
             "data.validation_fraction is 0.95, but may be at most 0.9");
   EXPECT_EQ(refused_assignment("data.validation_fraction=0.9"), "");

@@ -69,13 +69,19 @@ TEST(EarlyStopping, TreatsPatienceZeroAsOne) {
   }
 }
 
-TEST(EarlyStopping, WantsMoreThanMinDelta) {
+TEST(EarlyStopping, WantsAtLeastMinDelta) {
   EarlyStoppingConfig config = with_patience(3);
   config.min_delta = 0.25;
-  // Numbers that are exact in binary: changes of 0.25 and of slightly more than it.
-  const WatchedRun r = watch(config, {1.0, 0.75, 0.7421875, 0.5, 0.375, 0.125});
+  // Numbers that are exact in binary: changes of slightly less than 0.25 and of 0.25.
+  const WatchedRun r = watch(config, {1.0, 0.7578125, 0.75, 0.625, 0.5, 0.375});
   EXPECT_EQ(r.improved, (std::vector<bool>{true, false, true, false, true, false}));
   EXPECT_EQ(r.stopped_after, 0);
+}
+
+TEST(EarlyStopping, TakesNoTieForAnImprovement) {
+  const WatchedRun r = watch(with_patience(2), {0.5, 0.5, 0.5});
+  EXPECT_EQ(r.improved, (std::vector<bool>{true, false, false}));
+  EXPECT_EQ(r.stopped_after, 3);
 }
 
 TEST(EarlyStopping, MeasuresSmallStepsAgainstTheBestAndNotTheLastValue) {
