@@ -26,7 +26,9 @@ struct DataConfig {
 
 struct ModelConfig {
   std::string name = "resnet20";
-  double dropout = 0.0;  // for models that have it
+  double dropout = -1.0;      // for models that have it; negative = the published rate
+  std::string stem = "auto";  // auto, cifar, imagenet
+  std::string head = "full";  // full, compact
 };
 
 struct OptimizerConfig {

@@ -115,8 +115,17 @@ Fields model_fields() {
       text<kModel, &M::name>("model.name", {}, "the network; `lockstep models` lists them"),
       number<kModel, &M::dropout>(
           "model.dropout",
-          kBelowOne,
-          "probability of zeroing an activation, for models that have dropout"),
+          {.least = -1, .most = 1, .most_exclusive = true},
+          "probability of zeroing an activation, for models that have dropout; negative = the "
+          "published one (VGG 0.5, GoogLeNet 0.2 and 0.7 in its auxiliary heads)"),
+      text<kModel, &M::stem>("model.stem",
+                             {"auto", "cifar", "imagenet"},
+                             "first layers of ResNet-18 and up and GoogLeNet: keep small images' "
+                             "size or quarter large ones; auto = imagenet from 64 pixels on"),
+      text<kModel, &M::head>(
+          "model.head",
+          {"full", "compact"},
+          "VGG's classifier: three fully connected layers, or one on the global average"),
   };
 }
 

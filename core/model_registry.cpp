@@ -7,13 +7,24 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "core/models/googlenet.h"
 #include "core/models/resnet.h"
+#include "core/models/vgg.h"
 #include "core/random.h"
 #include "core/strict_json.h"
 #include "core/suggestion.h"
 
 namespace lockstep {
 namespace {
+
+constexpr const char* kCifarResnet = "CIFAR ResNet, shortcut A (He et al. 2015, section 4.2)";
+constexpr const char* kResnet = "ResNet (He et al. 2015, table 1)";
+constexpr const char* kBottleneckResnet = "ResNet, stride on the 3x3 (He et al. 2015, table 1)";
+constexpr const char* kVgg = "VGG (Simonyan and Zisserman 2014, table 1)";
+constexpr const char* kVggBn = "VGG with batch norm (Simonyan and Zisserman 2014, table 1)";
+constexpr const char* kGooglenet = "GoogLeNet, two auxiliary heads (Szegedy et al. 2014)";
+constexpr const char* kGooglenetBn =
+    "GoogLeNet with batch norm, two auxiliary heads (Szegedy et al. 2014)";
 
 float uniform(uint32_t bits) {
   return (static_cast<float>(bits >> 8) + 0.5f) * 0x1p-24f;
@@ -60,27 +71,29 @@ void fill_uniform(const at::Tensor& tensor,
 }  // namespace
 
 const std::vector<ModelEntry>& registered_models() {
+  using models::make_cifar_resnet, models::make_resnet, models::make_vgg, models::make_googlenet;
+  using Options = const ModelOptions&;
   static const std::vector<ModelEntry> models = {
-      {"resnet20",
-       "CIFAR ResNet, 20 layers (He et al. 2015, section 4.2, shortcut A)",
-       models::make_resnet20},
-      {"resnet32",
-       "CIFAR ResNet, 32 layers (He et al. 2015, section 4.2, shortcut A)",
-       models::make_resnet32},
-      {"resnet44",
-       "CIFAR ResNet, 44 layers (He et al. 2015, section 4.2, shortcut A)",
-       models::make_resnet44},
-      {"resnet56",
-       "CIFAR ResNet, 56 layers (He et al. 2015, section 4.2, shortcut A)",
-       models::make_resnet56},
-      {"resnet110",
-       "CIFAR ResNet, 110 layers (He et al. 2015, section 4.2, shortcut A)",
-       models::make_resnet110},
-      {"resnet18", "ResNet-18 with a 32x32 stem (He et al. 2015, table 1)", models::make_resnet18},
-      {"resnet34", "ResNet-34 with a 32x32 stem (He et al. 2015, table 1)", models::make_resnet34},
-      {"resnet50",
-       "ResNet-50 with a 32x32 stem, stride on the 3x3 (He et al. 2015, table 1)",
-       models::make_resnet50},
+      {"resnet20", kCifarResnet, [](Options o) { return make_cifar_resnet(20, o); }},
+      {"resnet32", kCifarResnet, [](Options o) { return make_cifar_resnet(32, o); }},
+      {"resnet44", kCifarResnet, [](Options o) { return make_cifar_resnet(44, o); }},
+      {"resnet56", kCifarResnet, [](Options o) { return make_cifar_resnet(56, o); }},
+      {"resnet110", kCifarResnet, [](Options o) { return make_cifar_resnet(110, o); }},
+      {"resnet18", kResnet, [](Options o) { return make_resnet(18, o); }},
+      {"resnet34", kResnet, [](Options o) { return make_resnet(34, o); }},
+      {"resnet50", kBottleneckResnet, [](Options o) { return make_resnet(50, o); }},
+      {"resnet101", kBottleneckResnet, [](Options o) { return make_resnet(101, o); }},
+      {"resnet152", kBottleneckResnet, [](Options o) { return make_resnet(152, o); }},
+      {"vgg11", kVgg, [](Options o) { return make_vgg(11, false, o); }},
+      {"vgg13", kVgg, [](Options o) { return make_vgg(13, false, o); }},
+      {"vgg16", kVgg, [](Options o) { return make_vgg(16, false, o); }},
+      {"vgg19", kVgg, [](Options o) { return make_vgg(19, false, o); }},
+      {"vgg11_bn", kVggBn, [](Options o) { return make_vgg(11, true, o); }},
+      {"vgg13_bn", kVggBn, [](Options o) { return make_vgg(13, true, o); }},
+      {"vgg16_bn", kVggBn, [](Options o) { return make_vgg(16, true, o); }},
+      {"vgg19_bn", kVggBn, [](Options o) { return make_vgg(19, true, o); }},
+      {"googlenet", kGooglenet, [](Options o) { return make_googlenet(false, o); }},
+      {"googlenet_bn", kGooglenetBn, [](Options o) { return make_googlenet(true, o); }},
   };
   return models;
 }
@@ -96,6 +109,20 @@ const ModelEntry& find_model(const std::string& name) {
               "unknown model {}{}",
               quote_for_message(name, '\''),
               advice.empty() ? ": `lockstep models` lists them all" : advice);
+}
+
+ModelOptions model_options(const ModelConfig& config,
+                           int64_t num_classes,
+                           int64_t image_channels,
+                           int64_t image_size) {
+  ModelOptions options{
+      .num_classes = num_classes, .image_channels = image_channels, .image_size = image_size};
+  if (config.dropout >= 0) options.dropout = config.dropout;
+  if (config.stem != "auto") {
+    options.stem = config.stem == "imagenet" ? ModelStem::kImagenet : ModelStem::kCifar;
+  }
+  if (config.head == "compact") options.head = ModelHead::kCompact;
+  return options;
 }
 
 std::shared_ptr<ImageClassifier> make_model(const std::string& name,

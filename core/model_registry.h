@@ -2,18 +2,29 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/config.h"
 #include "core/image_classifier.h"
 
 namespace lockstep {
 
+// The first layers. `imagenet` shrinks the image to a quarter (7x7 stride 2, then a 3x3 pool of
+// stride 2), `cifar` keeps its size (3x3, no pool; GoogLeNet then halves it once). `automatic`:
+// imagenet from 64 pixels on.
+enum class ModelStem { kAutomatic, kCifar, kImagenet };
+// VGG's classifier: the published three fully connected layers, or one on the global average.
+enum class ModelHead { kFull, kCompact };
+
 struct ModelOptions {
   int64_t num_classes = 10;
   int64_t image_channels = 3;
-  int64_t image_size = 32;  // height = width, in pixels
-  double dropout = 0.0;
+  int64_t image_size = 32;        // height = width, in pixels
+  std::optional<double> dropout;  // for models that have it; unset: the published rate
+  ModelStem stem = ModelStem::kAutomatic;
+  ModelHead head = ModelHead::kFull;
 };
 
 using ModelFactory = std::shared_ptr<ImageClassifier> (*)(const ModelOptions&);
@@ -25,6 +36,13 @@ struct ModelEntry {
 };
 
 const std::vector<ModelEntry>& registered_models();
+
+// What the configuration says about a model, for a set of images [image_channels, image_size,
+// image_size].
+ModelOptions model_options(const ModelConfig& config,
+                           int64_t num_classes,
+                           int64_t image_channels,
+                           int64_t image_size);
 
 // Throws Error(kUsage) for an unknown name, with the nearest known one.
 const ModelEntry& find_model(const std::string& name);

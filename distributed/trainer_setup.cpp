@@ -35,11 +35,10 @@ std::unique_ptr<Communicator> make_communicator(MpiSession& session, const Devic
 std::shared_ptr<ImageClassifier> model_on_device(const Config& config,
                                                  const ImageSetInfo& info,
                                                  at::Device device) {
-  const ModelOptions options{.num_classes = info.num_classes(),
-                             .image_channels = info.channels,
-                             .image_size = info.height,
-                             .dropout = config.model.dropout};
-  auto model = make_model(config.model.name, options, static_cast<uint64_t>(config.seed));
+  auto model =
+      make_model(config.model.name,
+                 model_options(config.model, info.num_classes(), info.channels, info.height),
+                 static_cast<uint64_t>(config.seed));
   model->to(device);
   return model;
 }

@@ -67,9 +67,11 @@ TrainedModel load_trained(const EvaluateOptions& options) {
   trained.file = load_safetensors(trained.path);
   try {
     trained.config = parse_config(metadata(trained, "config"), {}, trained.path);
-    trained.options.num_classes = std::stoll(metadata(trained, "num_classes"));
-    trained.options.image_channels = std::stoll(metadata(trained, "image_channels"));
-    trained.options.image_size = std::stoll(metadata(trained, "image_size"));
+    const auto number = [&](const char* key) { return std::stoll(metadata(trained, key)); };
+    trained.options = model_options(trained.config.model,
+                                    number("num_classes"),
+                                    number("image_channels"),
+                                    number("image_size"));
     trained.mean = nlohmann::json::parse(metadata(trained, "mean")).get<std::vector<float>>();
     trained.std = nlohmann::json::parse(metadata(trained, "std")).get<std::vector<float>>();
   } catch (const Error& error) {

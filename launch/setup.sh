@@ -3,7 +3,7 @@
 #
 #   launch/setup.sh [--tests] [--slim]
 #
-#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader
+#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, Chromium
 #   --slim    also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
 #
 #   LOCKSTEP_LIBTORCH=DIR   use this LibTorch; nothing is downloaded
@@ -31,8 +31,9 @@ fail() { echo "setup: $*" >&2; exit 69; }
 # --- Debian packages ---
 
 packages=(g++ cmake ninja-build ccache pkg-config python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev)
-if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools); fi
+  libgtest-dev libgmock-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev
+  libjpeg62-turbo-dev)
+if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium); fi
 
 # A tool that came some other way serves as well as its package.
 has_package() {
@@ -128,7 +129,11 @@ if command -v flock > /dev/null; then flock 9; fi
 
 install_packages
 install_libtorch
-if [[ $for_tests == yes && ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
+if [[ $for_tests == yes ]]; then
+  if [[ ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
+  # Without its dependencies: the tests use it with the LibTorch above, which is a whole PyTorch.
+  if [[ ! -d $cache/torchvision-0.26.0 ]]; then pip_install "$cache/torchvision-0.26.0" 200 --no-deps torchvision==0.26.0 pillow; fi
+fi
 if command -v nvidia-smi > /dev/null && ! command -v nvcc > /dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
   say "there is an NVIDIA driver and no CUDA toolkit (nvcc 13): Lockstep is built for CPUs only until one is installed"
 fi

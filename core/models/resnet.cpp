@@ -1,9 +1,12 @@
 // Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A.
-// resnet18 … resnet50: torchvision's, with a 3x3 stem without pooling for 32x32 images.
+// resnet18 … resnet152: table 1, as torchvision's; for small images with a 3x3 stem without
+// pooling.
 #include "core/models/resnet.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
+
+#include <map>
 
 #include "core/batch_norm.h"
 #include "core/error.h"
@@ -99,9 +102,13 @@ struct Architecture {
 
 class ResNet final : public ImageClassifier {
  public:
-  ResNet(const Architecture& architecture, const ModelOptions& options) {
-    conv1_ =
-        register_module("conv1", convolution(options.image_channels, architecture.width, 3, 1));
+  ResNet(const Architecture& architecture, const ModelOptions& options)
+      : imagenet_stem_(architecture.projection && uses_imagenet_stem(options)) {
+    conv1_ = register_module("conv1",
+                             convolution(options.image_channels,
+                                         architecture.width,
+                                         imagenet_stem_ ? 7 : 3,
+                                         imagenet_stem_ ? 2 : 1));
     bn1_ = register_module("bn1", std::make_shared<BatchNorm>(architecture.width));
     int64_t channels = architecture.width;
     for (size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
@@ -120,58 +127,41 @@ class ResNet final : public ImageClassifier {
         blocks_.push_back(layer->register_module(std::to_string(i), block));
       }
     }
-    fc_ = register_module("fc", torch::nn::Linear(channels, options.num_classes));
+    fc_ = register_module("fc", linear(channels, options.num_classes));
   }
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
     at::Tensor x = bn1_->forward(conv1_->forward(images), context, true);
+    if (imagenet_stem_) x = at::max_pool2d(x, 3, 2, 1);
     for (const auto& block : blocks_) x = block->forward(x, context);
     return {fc_->forward(global_average_pool(x)), {}};
   }
 
  private:
   class Stage : public torch::nn::Module {};
+  bool imagenet_stem_;
   torch::nn::Conv2d conv1_{nullptr};
   std::shared_ptr<BatchNorm> bn1_;
   std::vector<std::shared_ptr<Block>> blocks_;
   torch::nn::Linear fc_{nullptr};
 };
 
-template <int64_t kDepth>
-std::shared_ptr<ImageClassifier> cifar_resnet(const ModelOptions& options) {
-  constexpr int64_t kBlocks = (kDepth - 2) / 6;
-  return std::make_shared<ResNet>(Architecture{.blocks = {kBlocks, kBlocks, kBlocks}}, options);
-}
-
 }  // namespace
 
-std::shared_ptr<ImageClassifier> make_resnet20(const ModelOptions& options) {
-  return cifar_resnet<20>(options);
-}
-std::shared_ptr<ImageClassifier> make_resnet32(const ModelOptions& options) {
-  return cifar_resnet<32>(options);
-}
-std::shared_ptr<ImageClassifier> make_resnet44(const ModelOptions& options) {
-  return cifar_resnet<44>(options);
-}
-std::shared_ptr<ImageClassifier> make_resnet56(const ModelOptions& options) {
-  return cifar_resnet<56>(options);
-}
-std::shared_ptr<ImageClassifier> make_resnet110(const ModelOptions& options) {
-  return cifar_resnet<110>(options);
+std::shared_ptr<ImageClassifier> make_cifar_resnet(int64_t depth, const ModelOptions& options) {
+  const int64_t blocks = (depth - 2) / 6;
+  return std::make_shared<ResNet>(Architecture{.blocks = {blocks, blocks, blocks}}, options);
 }
 
-std::shared_ptr<ImageClassifier> make_resnet18(const ModelOptions& options) {
+std::shared_ptr<ImageClassifier> make_resnet(int64_t depth, const ModelOptions& options) {
+  static const std::map<int64_t, std::vector<int64_t>> kBlocks = {{18, {2, 2, 2, 2}},
+                                                                  {34, {3, 4, 6, 3}},
+                                                                  {50, {3, 4, 6, 3}},
+                                                                  {101, {3, 4, 23, 3}},
+                                                                  {152, {3, 8, 36, 3}}};
   return std::make_shared<ResNet>(
-      Architecture{.blocks = {2, 2, 2, 2}, .width = 64, .projection = true}, options);
-}
-std::shared_ptr<ImageClassifier> make_resnet34(const ModelOptions& options) {
-  return std::make_shared<ResNet>(
-      Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true}, options);
-}
-std::shared_ptr<ImageClassifier> make_resnet50(const ModelOptions& options) {
-  return std::make_shared<ResNet>(
-      Architecture{.blocks = {3, 4, 6, 3}, .width = 64, .projection = true, .bottleneck = true},
+      Architecture{
+          .blocks = kBlocks.at(depth), .width = 64, .projection = true, .bottleneck = depth >= 50},
       options);
 }
 

@@ -5,13 +5,10 @@
 
 namespace lockstep::models {
 
-std::shared_ptr<ImageClassifier> make_resnet20(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet32(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet44(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet56(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet110(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet18(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet34(const ModelOptions& options);
-std::shared_ptr<ImageClassifier> make_resnet50(const ModelOptions& options);
+// The CIFAR ResNet with 6n + 2 layers (He et al. 2015, section 4.2, shortcut option A).
+std::shared_ptr<ImageClassifier> make_cifar_resnet(int64_t depth, const ModelOptions& options);
+
+// ResNet-18, 34, 50, 101 or 152 (He et al. 2015, table 1), as torchvision's.
+std::shared_ptr<ImageClassifier> make_resnet(int64_t depth, const ModelOptions& options);
 
 }  // namespace lockstep::models

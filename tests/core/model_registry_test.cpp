@@ -17,7 +17,7 @@ TEST(ModelRegistry, MakesEveryRegisteredModel) {
   std::set<std::string> names;
   for (const ModelEntry& entry : registered_models()) {
     EXPECT_TRUE(names.insert(entry.name).second) << entry.name;
-    const auto model = make_model(entry.name, {.num_classes = 7}, 1);
+    const auto model = make_model(entry.name, {.num_classes = 7, .head = ModelHead::kCompact}, 1);
     EXPECT_FALSE(model->parameters().empty());
   }
 }

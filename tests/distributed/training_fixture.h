@@ -101,7 +101,9 @@ class TrainingRank {
 
  private:
   static std::shared_ptr<ImageClassifier> model_on(at::Device device, const Config& config) {
-    auto model = make_model(config.model.name, ModelOptions{}, static_cast<uint64_t>(config.seed));
+    auto model = make_model(config.model.name,
+                            model_options(config.model, 10, 3, 32),
+                            static_cast<uint64_t>(config.seed));
     model->to(device);
     return model;
   }
