@@ -11,6 +11,9 @@ struct AugmentationConfig {
   int64_t pad_crop = 4;   // pixels of zero padding before a random crop; 0 = off (He et al. 2015, section 4.2)
   bool flip = true;       // horizontal flip with probability 1/2
   int64_t cutout = 0;     // side of the square that is blanked, in pixels; 0 = off (DeVries and Taylor 2017)
+  double random_erasing = 0.0;  // probability of blanking a random rectangle (Zhong et al. 2020)
+  double mixup = 0.0;           // alpha of the Beta distribution of weights; 0 = off (Zhang et al. 2018)
+  double cutmix = 0.0;          // the same for CutMix (Yun et al. 2019); with both, one of them by batch, at random
 };
 
 struct DataConfig {
@@ -29,6 +32,7 @@ struct ModelConfig {
   double dropout = -1.0;      // for models that have it; negative = the published rate
   std::string stem = "auto";  // auto, cifar, imagenet
   std::string head = "full";  // full, compact
+  double stochastic_depth = 0.0;  // drop probability of the last residual block (Huang et al. 2016); 0 = off
 };
 
 struct OptimizerConfig {
@@ -44,6 +48,7 @@ struct OptimizerConfig {
   bool decay_norms_and_biases = true;
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
   double label_smoothing = 0.0;     // Szegedy et al. 2016, section 7, as PyTorch's CrossEntropyLoss
+  double ema_decay = 0.0;           // of the weights' exponential moving average, which is evaluated and saved; 0 = off
 };
 
 // Lengths (warm-up, steps, periods) are in units of `step_every`: epochs or updates.

@@ -31,6 +31,7 @@ constexpr NumberRange kPositive{.least = 0, .least_exclusive = true};
 constexpr NumberRange kFraction{0, 1};
 constexpr NumberRange kBelowOne{.least = 0, .most = 1, .most_exclusive = true};
 constexpr NumberRange kInsideZeroOne{0, 1, true, true};
+constexpr NumberRange kBetaShape{0, 1000};
 constexpr bool kNotInDigest = false;
 
 const Choices kQuantities = {"validation_loss", "validation_accuracy"};
@@ -105,6 +106,19 @@ Fields data_fields() {
           "data.augmentation.cutout",
           {0, 65535},
           "side of the square that is blanked, in pixels; 0 = off"),
+      number<kData, kAugmentation, &A::random_erasing>(
+          "data.augmentation.random_erasing",
+          kFraction,
+          "probability of blanking a random rectangle of an image"),
+      number<kData, kAugmentation, &A::mixup>(
+          "data.augmentation.mixup",
+          kBetaShape,
+          "blend each image and label with another's, by a weight from Beta(this, this); 0 = off"),
+      number<kData, kAugmentation, &A::cutmix>(
+          "data.augmentation.cutmix",
+          kBetaShape,
+          "paste a rectangle of another image, its area from Beta(this, this); 0 = off; with mixup "
+          "too, each batch gets one of them at random"),
   };
 }
 
@@ -126,6 +140,10 @@ Fields model_fields() {
           "model.head",
           {"full", "compact"},
           "VGG's classifier: three fully connected layers, or one on the global average"),
+      number<kModel, &M::stochastic_depth>(
+          "model.stochastic_depth",
+          kBelowOne,
+          "probability of skipping the last residual block, rising to it linearly; for ResNets"),
   };
 }
 
@@ -156,6 +174,10 @@ Fields optimizer_fields() {
                                                  "largest L2 norm of the whole gradient; 0 = off"),
       number<kOptimizer, &O::label_smoothing>(
           "optimizer.label_smoothing", kBelowOne, "of the training loss"),
+      number<kOptimizer, &O::ema_decay>("optimizer.ema_decay",
+                                        kBelowOne,
+                                        "decay an update of the weights' exponential moving "
+                                        "average, which is validated, tested and saved; 0 = off"),
   };
 }
 

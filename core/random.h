@@ -8,7 +8,7 @@
 namespace lockstep {
 
 // What a stream of numbers is for: part of the key, so that streams never overlap.
-enum class RandomUse : uint32_t { kInitialisation = 1, kSplit, kPermutation, kAugmentation, kDropout, kSynthetic, kMixing };
+enum class RandomUse : uint32_t { kInitialisation = 1, kSplit, kPermutation, kAugmentation, kDropout, kSynthetic, kMixing, kStochasticDepth };
 
 struct Philox {
   std::array<uint32_t, 2> key;

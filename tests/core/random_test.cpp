@@ -45,7 +45,8 @@ TEST(Philox, GivesEverySeedAndUseAStreamOfItsOwn) {
                             RandomUse::kAugmentation,
                             RandomUse::kDropout,
                             RandomUse::kSynthetic,
-                            RandomUse::kMixing};
+                            RandomUse::kMixing,
+                            RandomUse::kStochasticDepth};
   std::vector<Words> results;
   for (const uint64_t seed : seeds) {
     for (const RandomUse use : uses) results.push_back(Philox(seed, use)(7));
