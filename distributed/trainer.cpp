@@ -1,13 +1,10 @@
 #include "distributed/trainer.h"
 
-#include <sys/resource.h>
-
-#include <chrono>
-
 #include "core/config_io.h"
 #include "core/error.h"
 #include "distributed/preflight.h"
 #include "distributed/run_files.h"
+#include "distributed/run_reporter.h"
 #include "distributed/statistics_exchange.h"
 #include "distributed/stop_signals.h"
 #include "distributed/trainer_setup.h"
@@ -15,28 +12,13 @@
 #include "distributed/validator.h"
 
 namespace lockstep {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss * 1024;
-}
-
-}  // namespace
 
 struct Trainer::Impl {
   const Config& config;
   MpiSession& session;
   TrainingData data;
   TrainerOptions options;
-  std::vector<TrainingObserver*> observers;
+  RunReporter reporter;
 
   BatchFormat format;
   std::unique_ptr<Communicator> gradients, statistics;
@@ -48,24 +30,18 @@ struct Trainer::Impl {
   RunControl control;
   RunFiles files;
   StartReport report;
-  Clock::time_point start = Clock::now();
-  Clock::time_point epoch_start = start;
-  int64_t images_since_epoch_start = 0;
-  Clock::time_point last_step_report = start;
-  int64_t images_since_report = 0;
-  double reported_wait = 0;
 
   Impl(const Config& c,
        MpiSession& s,
        const DeviceChoice& device,
        TrainingData d,
        TrainerOptions o,
-       std::vector<TrainingObserver*> obs)
+       std::vector<TrainingObserver*> observers)
       : config(c),
         session(s),
         data(std::move(d)),
         options(std::move(o)),
-        observers(std::move(obs)),
+        reporter(std::move(observers)),
         format(batch_format(c, device.device)),
         gradients(make_communicator(s, device)),
         statistics(c.distributed.batch_norm == "sync" ? make_communicator(s, device) : nullptr),
@@ -85,11 +61,6 @@ struct Trainer::Impl {
   int64_t num_train() const { return static_cast<int64_t>(data.split.train.size()); }
   int64_t updates_per_epoch() const {
     return (num_train() + config.batch_size - 1) / config.batch_size;
-  }
-
-  template <typename Call>
-  void tell(Call&& call) {
-    for (TrainingObserver* observer : observers) call(*observer);
   }
 
   // Rank 0's checkpoint, where there is one, becomes every rank's state: state by the control
@@ -161,7 +132,7 @@ struct Trainer::Impl {
   bool wants_stop() const {
     const double limit = config.limits.wall_time_seconds;
     return StopSignals::received() != 0 ||
-           (is_root() && limit > 0 && seconds_since(start) >= limit);
+           (is_root() && limit > 0 && reporter.seconds() >= limit);
   }
 
   // One update; the sums of the epoch and the step count move on.
@@ -176,8 +147,7 @@ struct Trainer::Impl {
     state.train_loss_sum += result.loss_sum;
     state.train_correct += result.correct;
     state.train_images += result.images;
-    images_since_report += result.images;
-    images_since_epoch_start += result.images;
+    reporter.count(result.images);
     const bool due = state.step % config.logging.every_steps == 0;
     if (due && is_root()) report_step(result, rate, loader, num_batches);
     return result;
@@ -185,7 +155,7 @@ struct Trainer::Impl {
 
   void report_step(const StepResult& result,
                    double rate,
-                   BatchLoader& loader,
+                   const BatchLoader& loader,
                    int64_t num_batches) {
     const ControlState& state = control.state();
     StepReport line;
@@ -195,13 +165,7 @@ struct Trainer::Impl {
     line.batches = num_batches;
     line.loss = result.loss_sum / static_cast<double>(result.images);
     line.learning_rate = rate;
-    line.images_per_second =
-        static_cast<double>(images_since_report) / seconds_since(last_step_report);
-    line.data_wait_seconds = loader.wait_seconds() - reported_wait;
-    reported_wait = loader.wait_seconds();
-    last_step_report = Clock::now();
-    images_since_report = 0;
-    tell([&](TrainingObserver& observer) { observer.on_step(line); });
+    reporter.step(line, loader.wait_seconds());
   }
 
   EvaluationResult evaluate_indices(Split split, const std::vector<int64_t>& indices) {
@@ -232,8 +196,7 @@ struct Trainer::Impl {
     line.train_accuracy = static_cast<double>(before.train_correct) /
                           static_cast<double>(std::max<int64_t>(1, before.train_images));
     line.learning_rate = control.next_learning_rate(updates_per_epoch());
-    line.seconds = seconds_since(epoch_start);
-    line.images_per_second = static_cast<double>(images_since_epoch_start) / line.seconds;
+    reporter.time_epoch(line);
 
     ControlInput input;
     input.epoch_ended = epoch_ended;
@@ -251,10 +214,9 @@ struct Trainer::Impl {
     line.is_best = record.is_best;
     // The line before the checkpoint: a resumed run drops lines after its checkpoint, but could not
     // write a missing one.
-    tell([&](TrainingObserver& observer) { observer.on_epoch(line); });
+    reporter.epoch(line);
     files.save(record, *model, parameters, *optimizer);
-    epoch_start = Clock::now();
-    images_since_epoch_start = 0;
+    reporter.begin_epoch();
     return record;
   }
 
@@ -275,7 +237,7 @@ struct Trainer::Impl {
                                static_cast<uint64_t>(config.seed),
                                control.state().epoch);
     BatchLoader loader = epoch_loader(sampler);
-    reported_wait = 0;
+    reporter.begin_batches();
     while (true) {
       const StepResult result = update(loader, sampler.num_batches());
       if (!result.finite) {
@@ -317,18 +279,13 @@ struct Trainer::Impl {
         end.test_accuracy = test.accuracy;
       }
     }
-    end.seconds = seconds_since(start);
-    for (const std::string& bytes :
-         session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
-      end.peak_resident_bytes.push_back(std::stoll(bytes));
-    }
-    tell([&](TrainingObserver& observer) { observer.on_end(end); });
+    reporter.measure_end(end, session.control());
+    reporter.end(end);
     return end;
   }
 
   EndReport run() {
-    start = epoch_start = last_step_report = Clock::now();
-    tell([&](TrainingObserver& observer) { observer.on_start(report); });
+    reporter.start(report);
     std::string reason = control.finished_reason();
     while (reason.empty()) {
       const ControlRecord record = epoch();
@@ -346,11 +303,7 @@ struct Trainer::Impl {
     EndReport end;
     end.reason = "completed";
     end.steps = 1;
-    for (const std::string& bytes :
-         session.control().all_gather(std::to_string(peak_resident_bytes()), "peak memory")) {
-      end.peak_resident_bytes.push_back(std::stoll(bytes));
-    }
-    end.seconds = seconds_since(start);
+    reporter.measure_end(end, session.control());
     return end;
   }
 };
