@@ -96,6 +96,7 @@ struct Trainer::Impl {
     report.parameters = parameters.num_elements();
     report.config_digest = config_digest(config);
     report.data_digest = data.info.digest;
+    report.num_classes = data.info.num_classes();
     report.train_images = num_train();
     report.validation_images = static_cast<int64_t>(data.split.validation.size());
     report.test_images = data.info.count(Split::kTest);
@@ -268,7 +269,10 @@ struct Trainer::Impl {
     end.reason = reason;
     end.epochs = control.state().epoch;
     end.steps = control.state().step;
-    end.best_epoch = control.state().early_stopping.best_epoch;
+    const EarlyStoppingState& stopping = control.state().early_stopping;
+    end.best_epoch = stopping.best_epoch;
+    if (stopping.best_epoch > 0 && !data.split.validation.empty()) end.best_value = stopping.best;
+    end.epochs_without_improvement = stopping.epochs_without_improvement;
     if (reason == "completed" || reason == "early_stopping") {
       restore_best();
       std::vector<int64_t> all(static_cast<size_t>(data.info.count(Split::kTest)));

@@ -14,6 +14,7 @@ struct StartReport {
   std::string backend, device, precision, model;
   int64_t parameters = 0;  // trainable elements
   std::string config_digest, data_digest;
+  int64_t num_classes = 0;
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t batch_size = 0, updates_per_epoch = 0, epochs = 0;
   int64_t resumed_step = 0;  // 0 = fresh
@@ -42,6 +43,8 @@ struct EpochReport {
 struct EndReport {
   std::string reason;  // completed, early_stopping, interrupted, diverged
   int64_t epochs = 0, steps = 0, best_epoch = 0;
+  std::optional<double> best_value;        // of the quantity that early stopping watches
+  int64_t epochs_without_improvement = 0;  // since the best one
   std::optional<double> test_loss, test_accuracy;
   double seconds = 0;
   std::vector<int64_t> peak_resident_bytes;  // by rank

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -17,6 +18,9 @@ namespace lockstep {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
+constexpr int64_t kMostEpochs = 1'000'000;  // a greater number is damage
 
 ordered_json number(double value) {
   return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
@@ -73,6 +77,7 @@ void MetricsFile::write(const std::string& line) {
 }
 
 void MetricsFile::on_start(const StartReport& report) {
+  num_classes_ = report.num_classes;
   write(ordered_json{{"event", "start"},
                      {"world_size", report.world_size},
                      {"hosts", report.hosts},
@@ -114,16 +119,54 @@ void MetricsFile::on_epoch(const EpochReport& report) {
 }
 
 void MetricsFile::on_end(const EndReport& report) {
-  write(ordered_json{{"event", "end"},
-                     {"reason", report.reason},
-                     {"epochs", report.epochs},
-                     {"steps", report.steps},
-                     {"best_epoch", report.best_epoch},
-                     {"test_loss", number(report.test_loss)},
-                     {"test_accuracy", number(report.test_accuracy)},
-                     {"seconds", number(report.seconds)},
-                     {"peak_resident_bytes", report.peak_resident_bytes}}
+  const OverfittingAnalysis analysis =
+      analyse_curves(read_learning_curves(path_),
+                     std::log(static_cast<double>(std::max<int64_t>(1, num_classes_))));
+  // Of a run that goes on later, or that broke off, there is no verdict.
+  const bool ended = report.reason == "completed" || report.reason == "early_stopping";
+  write(ordered_json{
+      {"event", "end"},
+      {"reason", report.reason},
+      {"epochs", report.epochs},
+      {"steps", report.steps},
+      {"best_epoch", report.best_epoch},
+      {"test_loss", number(report.test_loss)},
+      {"test_accuracy", number(report.test_accuracy)},
+      {"seconds", number(report.seconds)},
+      {"peak_resident_bytes", report.peak_resident_bytes},
+      {"sweet_spot_epoch", analysis.sweet_spot_epoch},
+      {"overfit_since", analysis.overfit_since},
+      {"verdict", ended ? ordered_json(verdict_name(analysis.verdict)) : ordered_json(nullptr)}}
             .dump());
+}
+
+void add_epoch(LearningCurves& curves, int64_t epoch, double train_loss, double validation_loss) {
+  const auto length =
+      static_cast<size_t>(std::max(epoch, static_cast<int64_t>(curves.train_loss.size())));
+  curves.train_loss.resize(length, kNotKnown);
+  curves.validation_loss.resize(length, kNotKnown);
+  curves.train_loss[static_cast<size_t>(epoch) - 1] = train_loss;
+  curves.validation_loss[static_cast<size_t>(epoch) - 1] = validation_loss;
+}
+
+LearningCurves read_learning_curves(const std::string& path) {
+  LearningCurves curves;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    if (line.find("\"epoch\"") == std::string::npos ||
+        line.find("\"train_loss\"") == std::string::npos)
+      continue;
+    const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!event.is_object() || event.value("event", ordered_json()) != "epoch") continue;
+    const auto epoch = event.value("epoch", ordered_json());
+    if (!epoch.is_number_integer() || epoch < 1 || epoch > kMostEpochs) continue;
+    const auto loss = [&](const char* key) {
+      const auto value = event.value(key, ordered_json());
+      return value.is_number() ? value.get<double>() : kNotKnown;
+    };
+    add_epoch(curves, epoch.get<int64_t>(), loss("train_loss"), loss("validation_loss"));
+  }
+  return curves;
 }
 
 }  // namespace lockstep

@@ -4,12 +4,14 @@
 #include <cstdio>
 #include <string>
 
+#include "core/overfitting.h"
 #include "distributed/training_observer.h"
 
 namespace lockstep {
 
-// start, step, epoch and end lines; numbers that are not finite are null. Each line is written
-// whole and at once. A file that cannot be written to any longer costs a warning, not the run.
+// start, step, epoch and end lines; numbers that are not finite are null. The end line tells what
+// the loss curves of all epochs say, resumed ones included. Each line is written whole and at once.
+// A file that cannot be written to any longer costs a warning, not the run.
 class MetricsFile final : public TrainingObserver {
  public:
   // Appends to `path`, after dropping what a resumed run will report again: lines of updates after
@@ -25,8 +27,15 @@ class MetricsFile final : public TrainingObserver {
  private:
   void write(const std::string& line);
   std::string path_;
+  int64_t num_classes_ = 0;
   std::FILE* file_ = nullptr;
   bool failed_ = false;
 };
+
+// The losses of the epochs that a metrics.jsonl tells of; a missing or damaged file gives none.
+LearningCurves read_learning_curves(const std::string& path);
+
+// One epoch's losses more. Epochs that were skipped are not known (NaN).
+void add_epoch(LearningCurves& curves, int64_t epoch, double train_loss, double validation_loss);
 
 }  // namespace lockstep

@@ -30,9 +30,36 @@ std::string format_duration(double seconds) {
   return fmt::format("{} s", s);
 }
 
-ProgressLines::ProgressLines(std::string run_directory, int64_t limit_steps)
+std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report) {
+  std::string text = fmt::format(
+      "stopped early after epoch {}: {} has not improved", report.epochs, stopping.quantity);
+  if (stopping.min_delta > 0)
+    text += fmt::format(" by early_stopping.min_delta={} or more", stopping.min_delta);
+  text += fmt::format(" for {}, as early_stopping.patience={} demands",
+                      plural(report.epochs_without_improvement, "epoch"),
+                      stopping.patience);
+  if (stopping.patience == 0) text += " (0 counts as 1)";
+  if (report.best_value) {
+    text += fmt::format("; best {:.4f} at epoch {}, whose weights are {}",
+                        *report.best_value,
+                        report.best_epoch,
+                        stopping.restore_best
+                            ? "tested"
+                            : "kept in best.safetensors (early_stopping.restore_best=false: the "
+                              "last ones are tested)");
+  } else {
+    text += "; it never was a finite number";
+  }
+  return text + fmt::format("\nto wait longer: a higher early_stopping.patience{}",
+                            stopping.min_delta > 0 ? " or a lower early_stopping.min_delta" : "");
+}
+
+ProgressLines::ProgressLines(std::string run_directory,
+                             int64_t limit_steps,
+                             EarlyStoppingConfig stopping)
     : run_directory_(std::move(run_directory)),
       limit_steps_(limit_steps),
+      stopping_(std::move(stopping)),
       bar_(isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1 &&
            std::getenv("NO_COLOR") == nullptr) {}
 
@@ -119,8 +146,7 @@ void ProgressLines::on_epoch(const EpochReport& report) {
 void ProgressLines::on_end(const EndReport& report) {
   clear_bar();
   if (report.reason == "early_stopping") {
-    say("stopped early: no improvement since epoch {} (early_stopping.patience)\n",
-        report.best_epoch);
+    say("{}\n", early_stopping_words(stopping_, report));
   } else if (report.reason == "interrupted") {
     say("interrupted after update {}: the state is saved; run again with --resume to go on\n",
         report.steps);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "core/config.h"
 #include "distributed/training_observer.h"
 
 namespace lockstep {
@@ -14,7 +15,7 @@ namespace lockstep {
 class ProgressLines final : public TrainingObserver {
  public:
   // limit_steps: updates after which the run ends; 0 = those of all epochs.
-  ProgressLines(std::string run_directory, int64_t limit_steps);
+  ProgressLines(std::string run_directory, int64_t limit_steps, EarlyStoppingConfig stopping);
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -26,11 +27,16 @@ class ProgressLines final : public TrainingObserver {
 
   std::string run_directory_;
   int64_t limit_steps_;
+  EarlyStoppingConfig stopping_;
   bool bar_;
   StartReport start_;
   Clock::time_point began_ = Clock::now(), last_line_ = began_;
   int64_t first_step_ = 0;
 };
+
+// Why a run that stopped early did, how long it waited, whose weights are kept, and which keys
+// change that.
+std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report);
 
 // "3 min 20 s", "2 h 05 min"
 std::string format_duration(double seconds);

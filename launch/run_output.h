@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "distributed/checkpoint.h"
 #include "launch/metrics_file.h"
+#include "launch/overfitting_lines.h"
 #include "launch/progress_lines.h"
 #include "launch/run_directory.h"
 #include "launch/tensorboard_file.h"
@@ -35,6 +36,7 @@ class RunOutput {
   std::optional<MetricsFile> metrics_;
   std::optional<TensorBoardFile> tensorboard_;
   ProgressLines progress_;
+  std::optional<OverfittingLines> overfitting_;
 };
 
 }  // namespace lockstep

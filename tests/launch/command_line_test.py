@@ -148,6 +148,14 @@ class CommandLine(unittest.TestCase):
         steps = [json.loads(line)["step"] for line in (self.folder / "halved/metrics.jsonl").read_text().splitlines() if '"event":"step"' in line]
         self.assertEqual(steps, list(range(1, 19)))
 
+    def test_a_resumed_run_is_judged_by_all_its_epochs(self):
+        self.assertEqual(self.train("--set", "epochs=3", ranks=2, run_dir="judged").returncode, 0)
+        result = self.train("--set", "epochs=6", "--resume", ranks=2, run_dir="judged")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        end = json.loads((self.folder / "judged/metrics.jsonl").read_text().splitlines()[-1])
+        self.assertIn(end["verdict"], ("underfit", "still_improving", "good", "overfitting", "unstable"))  # five epochs are needed: not too_short
+        self.assertIn(end["verdict"].split("_")[0], result.stdout)
+
     def test_dry_run_writes_nothing(self):
         result = self.train("--dry-run", ranks=2, run_dir="dry")
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -157,7 +165,8 @@ class CommandLine(unittest.TestCase):
     def test_early_stopping_says_so(self):
         result = self.train("--set", "epochs=50", "--set", "early_stopping.patience=1", "--set", "early_stopping.min_delta=100", run_dir="early")
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("early_stopping.patience", result.stdout)
+        self.assertIn("stopped early after epoch 2: validation_loss has not improved by early_stopping.min_delta=100 or more for 1 epoch", result.stdout)
+        self.assertIn("early_stopping.patience=1", result.stdout)
         last = json.loads((self.folder / "early/metrics.jsonl").read_text().splitlines()[-1])
         self.assertEqual((last["reason"], last["epochs"], last["best_epoch"]), ("early_stopping", 2, 1))
 

@@ -1,0 +1,42 @@
+#include "launch/overfitting_lines.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "launch/console.h"
+#include "launch/metrics_file.h"
+
+namespace lockstep {
+
+OverfittingLines::OverfittingLines(LearningCurves curves) : curves_(std::move(curves)) {}
+
+OverfittingAnalysis OverfittingLines::analysis() const {
+  return analyse_curves(curves_, chance_loss_);
+}
+
+void OverfittingLines::on_start(const StartReport& report) {
+  chance_loss_ = std::log(static_cast<double>(std::max<int64_t>(1, report.num_classes)));
+  has_validation_ = report.validation_images > 0;
+  warned_ = analysis().overfit_since > 0;
+}
+
+void OverfittingLines::on_epoch(const EpochReport& report) {
+  add_epoch(curves_,
+            report.epoch,
+            report.train_loss,
+            report.validation_loss.value_or(std::numeric_limits<double>::quiet_NaN()));
+  if (warned_) return;
+  const OverfittingAnalysis now = analysis();
+  if (now.overfit_since == 0) return;
+  warned_ = true;
+  say("warning: {}\n", overfitting_warning(now, report.epoch));
+}
+
+void OverfittingLines::on_end(const EndReport& report) {
+  const bool over = report.reason == "completed" || report.reason == "early_stopping";
+  if (over && has_validation_) say("{}\n", verdict_text(analysis()));
+}
+
+}  // namespace lockstep
