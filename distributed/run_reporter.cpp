@@ -69,6 +69,10 @@ void RunReporter::measure_end(EndReport& report, ControlChannel& control) const 
   }
 }
 
+void RunReporter::test(const TestReport& report) {
+  for (TrainingObserver* observer : observers_) observer->on_test(report);
+}
+
 void RunReporter::end(const EndReport& report) {
   for (TrainingObserver* observer : observers_) observer->on_end(report);
 }

@@ -33,6 +33,7 @@ class RunReporter {
   // Seconds and images per second of the epoch so far: before validation, which does not count.
   void time_epoch(EpochReport& line) const;
   void epoch(const EpochReport& line);
+  void test(const TestReport& report);
   // Completes the report by seconds and by every rank's peak memory. Collective.
   void measure_end(EndReport& report, ControlChannel& control) const;
   void end(const EndReport& report);

@@ -1,5 +1,7 @@
 #include "distributed/trainer.h"
 
+#include <numeric>
+
 #include "core/config_io.h"
 #include "core/error.h"
 #include "distributed/preflight.h"
@@ -169,7 +171,9 @@ struct Trainer::Impl {
     reporter.step(line, loader.wait_seconds());
   }
 
-  EvaluationResult evaluate_indices(Split split, const std::vector<int64_t>& indices) {
+  EvaluationResult evaluate_indices(Split split,
+                                    const std::vector<int64_t>& indices,
+                                    PredictionTally* tally = nullptr) {
     model->eval();
     const auto& labels = split == Split::kTrain ? data.train_labels : data.test_labels;
     const EvaluationResult result = evaluate(*model,
@@ -180,7 +184,8 @@ struct Trainer::Impl {
                                              indices,
                                              format,
                                              config.validation.batch_size,
-                                             *gradients);
+                                             *gradients,
+                                             tally);
     model->train();
     return result;
   }
@@ -264,6 +269,37 @@ struct Trainer::Impl {
     }
   }
 
+  void test(EndReport& end) {
+    std::vector<int64_t> all(static_cast<size_t>(data.info.count(Split::kTest)));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    PredictionTally tally(data.info.num_classes(), format.device);
+    const EvaluationResult result = evaluate_indices(Split::kTest, all, &tally);
+    if (result.images == 0) return;
+    end.test_loss = result.loss;
+    end.test_accuracy = result.accuracy;
+    TestReport report{.class_names = data.info.class_names,
+                      .predictions = tally.summary(*gradients, session.control()),
+                      .channels = data.info.channels,
+                      .height = data.info.height,
+                      .width = data.info.width};
+    if (!is_root()) return;
+    report.pictures = test_pictures(report.predictions.worst);
+    reporter.test(report);
+  }
+
+  // Nothing where they cannot be read: a report without pictures is no reason to lose a run.
+  std::vector<uint8_t> test_pictures(const std::vector<Mistake>& mistakes) {
+    std::vector<int64_t> indices;
+    for (const Mistake& mistake : mistakes) indices.push_back(mistake.index);
+    std::vector<uint8_t> pictures(indices.size() * static_cast<size_t>(data.info.image_bytes()));
+    try {
+      if (!indices.empty()) data.source->gather(Split::kTest, indices, pictures.data());
+    } catch (const Error&) {
+      pictures.clear();
+    }
+    return pictures;
+  }
+
   EndReport finish(const std::string& reason) {
     EndReport end;
     end.reason = reason;
@@ -275,13 +311,7 @@ struct Trainer::Impl {
     end.epochs_without_improvement = stopping.epochs_without_improvement;
     if (reason == "completed" || reason == "early_stopping") {
       restore_best();
-      std::vector<int64_t> all(static_cast<size_t>(data.info.count(Split::kTest)));
-      for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-      const EvaluationResult test = evaluate_indices(Split::kTest, all);
-      if (test.images > 0) {
-        end.test_loss = test.loss;
-        end.test_accuracy = test.accuracy;
-      }
+      test(end);
     }
     reporter.measure_end(end, session.control());
     reporter.end(end);

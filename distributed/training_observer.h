@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "distributed/predictions.h"
+
 namespace lockstep {
 
 struct StartReport {
@@ -50,6 +52,14 @@ struct EndReport {
   std::vector<int64_t> peak_resident_bytes;  // by rank
 };
 
+// What the tested weights say of the test images.
+struct TestReport {
+  std::vector<std::string> class_names;
+  PredictionSummary predictions;
+  int64_t channels = 0, height = 0, width = 0;
+  std::vector<uint8_t> pictures;  // of the worst mistakes, [n, C, H, W]; empty: not to be had
+};
+
 // Called on rank 0 alone, from the training thread: must be quick.
 class TrainingObserver {
  public:
@@ -57,6 +67,8 @@ class TrainingObserver {
   virtual void on_start(const StartReport&) {}
   virtual void on_step(const StepReport&) {}
   virtual void on_epoch(const EpochReport&) {}
+  // Before on_end, of a run that is tested.
+  virtual void on_test(const TestReport&) {}
   virtual void on_end(const EndReport&) {}
   virtual void on_message(const std::string& /*warning*/) {}
 };

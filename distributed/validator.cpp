@@ -17,7 +17,8 @@ EvaluationResult evaluate(ImageClassifier& model,
                           const std::vector<int64_t>& indices,
                           const BatchFormat& format,
                           int64_t batch_size,
-                          Communicator& communicator) {
+                          Communicator& communicator,
+                          PredictionTally* tally) {
   const at::NoGradGuard no_grad;
   const IndexRange part = contiguous_part(
       static_cast<int64_t>(indices.size()), communicator.rank(), communicator.world_size());
@@ -41,11 +42,16 @@ EvaluationResult evaluate(ImageClassifier& model,
   at::Tensor counts = at::zeros({2}, on_device.dtype(at::kLong));
   for (int64_t b = 0; b < num_batches; ++b) {
     const Batch batch = loader.next();
-    const ClassificationSums sums =
-        cross_entropy_sums(model.forward(batch.images, context).logits, batch.labels, 0.0);
+    const at::Tensor logits = model.forward(batch.images, context).logits;
+    const ClassificationSums sums = cross_entropy_sums(logits, batch.labels, 0.0);
     loss.add_(sums.loss.to(at::kDouble));
     counts[0].add_(sums.correct.to(at::kLong));
     counts[1].add_(batch.images.size(0));
+    if (tally) {
+      const auto first = static_cast<size_t>(part.begin + b * batch_size);
+      const auto size = static_cast<size_t>(batch.images.size(0));
+      tally->add(std::span(indices).subspan(first, size), logits, batch.labels);
+    }
   }
   communicator.all_reduce(loss, "validation loss");
   communicator.all_reduce(counts, "validation counts");

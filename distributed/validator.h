@@ -7,6 +7,7 @@
 #include "core/image_classifier.h"
 #include "data/batch_loader.h"
 #include "distributed/communicator.h"
+#include "distributed/predictions.h"
 
 namespace lockstep {
 
@@ -19,7 +20,8 @@ struct EvaluationResult {
 
 // Evaluates `indices` of a split: rank r takes the r-th contiguous part, in batches of
 // `batch_size`; sums travel once, in float64 and int64. Collective; every rank gets the same
-// result. Images are 0 for no indices (loss NaN, accuracy 0).
+// result. Images are 0 for no indices (loss NaN, accuracy 0). `tally`, where there is one, is given
+// this rank's predictions.
 EvaluationResult evaluate(ImageClassifier& model,
                           ImageSource& source,
                           const ImageSetInfo& info,
@@ -28,6 +30,7 @@ EvaluationResult evaluate(ImageClassifier& model,
                           const std::vector<int64_t>& indices,
                           const BatchFormat& format,
                           int64_t batch_size,
-                          Communicator& communicator);
+                          Communicator& communicator,
+                          PredictionTally* tally = nullptr);
 
 }  // namespace lockstep
