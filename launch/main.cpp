@@ -46,6 +46,7 @@ int run_program(int argc, char** argv) {
   lockstep::add_data_command(program, run);
   lockstep::add_models_command(program, run);
   lockstep::add_bench_command(program, run);
+  lockstep::add_report_command(program, run);
   lockstep::add_doctor_command(program, run);
   try {
     program.parse(argc, argv);

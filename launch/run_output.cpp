@@ -10,6 +10,7 @@ RunOutput::RunOutput(const std::string& run_directory,
                      bool resume,
                      const std::string& environment_json)
     : directory_(run_directory, config, resume),
+      report_(run_directory),
       progress_(run_directory, config.limits.steps, config.early_stopping) {
   if (resume) {
     checkpoint_ = load_newest_checkpoint(
@@ -26,6 +27,7 @@ RunOutput::RunOutput(const std::string& run_directory,
 std::vector<TrainingObserver*> RunOutput::observers() {
   std::vector<TrainingObserver*> list = {&*metrics_, &progress_, &*overfitting_};
   if (tensorboard_) list.push_back(&*tensorboard_);
+  list.push_back(&report_);
   return list;
 }
 

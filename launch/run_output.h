@@ -11,6 +11,7 @@
 #include "launch/metrics_file.h"
 #include "launch/overfitting_lines.h"
 #include "launch/progress_lines.h"
+#include "launch/report/report_file.h"
 #include "launch/run_directory.h"
 #include "launch/tensorboard_file.h"
 
@@ -35,6 +36,7 @@ class RunOutput {
   std::optional<CheckpointContents> checkpoint_;
   std::optional<MetricsFile> metrics_;
   std::optional<TensorBoardFile> tensorboard_;
+  ReportWriter report_;
   ProgressLines progress_;
   std::optional<OverfittingLines> overfitting_;
 };

@@ -49,7 +49,7 @@ class CommandLine(unittest.TestCase):
         self.assertIsNone(re.search(r"std::|c10::|\.cpp:\d+|at::", text), text)
 
     def test_help_of_every_subcommand(self):
-        for words in ([], ["train"], ["evaluate"], ["data"], ["data", "import"], ["models"], ["bench"], ["doctor"]):
+        for words in ([], ["train"], ["evaluate"], ["data"], ["data", "import"], ["models"], ["report"], ["bench"], ["doctor"]):
             result = run(*words, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn("--help", result.stdout)

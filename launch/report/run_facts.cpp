@@ -1,0 +1,95 @@
+#include "launch/report/run_facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/console.h"
+#include "launch/metrics_file.h"
+
+namespace lockstep {
+namespace {
+
+LearningCurves learning_curves(const RunRecord& run) {
+  LearningCurves curves;
+  for (const EpochRecord& epoch : run.epochs)
+    add_epoch(curves, epoch.epoch, epoch.train_loss, epoch.validation_loss);
+  return curves;
+}
+
+std::string description(const RunRecord& run) {
+  std::string text = run.model.empty() ? "model not recorded" : run.model;
+  if (!run.precision.empty()) text += ", " + run.precision;
+  if (run.world_size > 0)
+    text +=
+        fmt::format(", {} on {}", plural(run.world_size, "rank"), plural(run.num_hosts, "host"));
+  return text;
+}
+
+void tell_ending(const RunRecord& run, RunFacts& facts) {
+  const std::string& reason = run.end_reason;
+  if (reason == "completed") {
+    facts.ending = "completed";
+    facts.tone = "good";
+    facts.ending_text = fmt::format("Trained to its end: {}.", plural(run.last_step, "update"));
+  } else if (reason == "early_stopping") {
+    facts.ending = "stopped early";
+    facts.tone = "good";
+    const std::string patience = run.setting("early_stopping.patience");
+    facts.ending_text =
+        fmt::format("Stopped early in epoch {}: no improvement since epoch {}{}.",
+                    facts.epochs_trained,
+                    run.best_epoch,
+                    patience.empty() ? "" : fmt::format(" (early_stopping.patience {})", patience));
+  } else if (reason == "interrupted") {
+    facts.ending = "interrupted";
+    facts.tone = "warn";
+    facts.ending_text = fmt::format(
+        "Interrupted after update {}; its state is saved, and --resume goes on.", run.last_step);
+  } else if (reason == "diverged") {
+    facts.ending = "diverged";
+    facts.tone = "bad";
+    facts.ending_text = fmt::format(
+        "Diverged after update {}: the gradient was no longer finite. Lower "
+        "optimizer.learning_rate, add lr_schedule.warmup, or set optimizer.clip_gradient_norm.",
+        run.last_step);
+  } else if (run.num_starts == 0) {
+    facts.ending = "not started";
+    facts.ending_text = "No training is recorded here.";
+  } else {
+    facts.ending = "no end recorded";
+    facts.tone = "warn";
+    facts.ending_text = fmt::format(
+        "No end is recorded after update {}: the run is still going on, or it was killed.",
+        run.last_step);
+  }
+}
+
+}  // namespace
+
+RunFacts run_facts(const RunRecord& run) {
+  RunFacts facts;
+  facts.description = description(run);
+  double images = 0, seconds = 0;
+  for (const EpochRecord& epoch : run.epochs) {
+    facts.epochs_trained = epoch.epoch;
+    if (std::isfinite(epoch.validation_accuracy))
+      facts.best_validation_accuracy =
+          std::isfinite(facts.best_validation_accuracy)
+              ? std::max(facts.best_validation_accuracy, epoch.validation_accuracy)
+              : epoch.validation_accuracy;
+    if (epoch.seconds > 0 && epoch.images_per_second > 0) {
+      images += epoch.images_per_second * epoch.seconds;
+      seconds += epoch.seconds;
+    }
+  }
+  if (seconds > 0) facts.images_per_second = images / seconds;
+  const double classes =
+      run.predictions ? static_cast<double>(run.predictions->summary.num_classes) : 1;
+  facts.analysis = analyse_curves(learning_curves(run), std::log(classes));
+  tell_ending(run, facts);
+  return facts;
+}
+
+}  // namespace lockstep
