@@ -106,7 +106,9 @@ class Picture {
                           value_text(runs.front().front().y),
                           value_text(runs.back().back().y));
     }
-    for (const ChartMarker& marker : chart_.markers) text += " " + marker.label + ";";
+    for (const ChartMarker& marker : chart_.markers) {
+      if (!marker.label.empty()) text += fmt::format(" {};", marker.label);
+    }
     return text;
   }
 
@@ -186,6 +188,7 @@ class Picture {
     label_starts_.resize(order.size());
     for (const size_t i : order) {
       const ChartMarker& marker = chart_.markers[i];
+      if (marker.label.empty()) continue;
       const double length = kLetterWidth * static_cast<double>(marker.label.size());
       const double start =
           std::clamp(px(marker.x) - length / 2, kLeft, std::max(kLeft, width() - kRight - length));
@@ -206,16 +209,16 @@ class Picture {
       const double x = px(marker.x);
       if (!std::isfinite(x)) continue;
       const double label_y = kTop + 2 + kLabelHeight * static_cast<double>(label_rows_[i]);
-      svg += fmt::format(
-          "<g class=\"mark {}\"><path d=\"M{:.1f} {:.1f}V{:.1f}\"/><text x=\"{:.1f}\" "
-          "y=\"{:.1f}\">{}</text>",
-          marker.kind,
-          x,
-          top() - 4,
-          bottom(),
-          label_starts_[i],
-          label_y,
-          html_text(marker.label));
+      svg += fmt::format("<g class=\"mark {}\">", marker.kind);
+      if (!marker.label.empty())
+        svg += fmt::format(
+            "<path d=\"M{:.1f} {:.1f}V{:.1f}\"/><text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>",
+            x,
+            top() - 4,
+            bottom(),
+            label_starts_[i],
+            label_y,
+            html_text(marker.label));
       if (marker.y && std::isfinite(py(*marker.y)))
         svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"/>", x, py(*marker.y));
       svg += "</g>";

@@ -21,8 +21,8 @@ struct ChartSeries {
 
 struct ChartMarker {
   double x = 0;
-  std::string label;
-  std::string kind;              // "sweet", "stop": a class of the page's style
+  std::string label;             // empty: no line, a ring alone
+  std::string kind;              // "sweet", "stop", "overfit", a colour: class of the page's style
   std::optional<double> y = {};  // a ring there
 };
 

@@ -48,7 +48,7 @@ class ClassFigures {
   }
 
   std::string matrix() const {
-    constexpr double kSide = 480, kLeft = 92, kTop = 70, kRight = 30;
+    constexpr double kSide = 480, kLeft = 92, kTop = 70, kRight = 52;
     const double cell = (kSide - kLeft - kRight) / static_cast<double>(n());
     const double font = std::min(12.0, cell * 0.9);
     std::string svg;
@@ -59,14 +59,14 @@ class ClassFigures {
           kLeft - 6,
           y + cell / 2 + font * 0.35,
           font,
-          name(row, 14));
+          name(row, 12));
       svg += fmt::format(
           "<text class=\"column\" transform=\"translate({:.1f} {:.1f}) rotate(-45)\" "
           "style=\"font-size:{:.1f}px\">{}</text>",
           kLeft + cell * (static_cast<double>(row) + 0.5) + font * 0.3,
           kTop - 6,
           font,
-          name(row, 14));
+          name(row, 12));
       for (int64_t column = 0; column < n(); ++column)
         svg += matrix_cell(row, column, kLeft + cell * static_cast<double>(column), y, cell);
     }

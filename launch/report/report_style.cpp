@@ -59,6 +59,7 @@ g.faint path{opacity:.32;stroke-width:1}
 .mark path{stroke:var(--soft);stroke-dasharray:3 3;fill:none}
 .mark text{fill:var(--ink);font-weight:600}
 .mark circle{fill:none;stroke-width:2;stroke:var(--soft)}
+.mark[class*=" c"] circle{stroke:var(--c)}
 .mark.sweet path,.mark.sweet circle{stroke:var(--good)}.mark.sweet text{fill:var(--good)}
 .mark.stop path{stroke:var(--soft)}.mark.stop text{fill:var(--soft)}
 .mark.overfit path{stroke:var(--bad)}.mark.overfit text{fill:var(--bad)}
@@ -70,7 +71,7 @@ g.faint path{opacity:.32;stroke-width:1}
 .matrix svg .row{text-anchor:end}.matrix svg g text{text-anchor:middle}
 .matrix .hit rect{fill:var(--c0)}.matrix .miss rect{fill:var(--c1)}
 .matrix svg g text.on{fill:var(--card)}
-.matrix svg.large{min-width:620px}
+.matrix svg.large{min-width:500px}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid var(--rule);vertical-align:top}
 th{color:var(--soft);font-weight:560;font-size:.8rem}
@@ -107,7 +108,7 @@ footer{color:var(--soft);font-size:.82rem;padding-top:34px;padding-bottom:40px}
 .tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.tiles li b{font-size:1.25rem}
 .mistakes{grid-template-columns:minmax(0,1fr)}.bars li{grid-template-columns:6em 1fr 4.6em}.bars li small{display:none}
 details{padding:10px 12px}svg text{font-size:13px}}
-@media print{body{background:none;font-size:11pt}main,header,footer{max-width:none;padding:0}h2{break-after:avoid}
+@media print{body{background:none;font-size:11pt}main,header,footer{max-width:none;padding:0 2px}h2{break-after:avoid}
 .card,.mistake,details{break-inside:avoid}details.long{break-inside:auto}.scroll{overflow:visible}.tip{display:none}
 .charts.three{grid-template-columns:repeat(2,minmax(0,1fr))}.mistakes{grid-template-columns:repeat(2,minmax(0,1fr))}
 .tiles li b{font-size:15pt}details::details-content{content-visibility:visible;height:auto;display:block}

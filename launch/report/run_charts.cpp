@@ -100,24 +100,34 @@ class RunCharts {
          .points = std::move(points)});
   }
 
-  // Of one run: the sweet spot, the epoch since which it overfits, and where it was stopped.
+  // The sweet spots; of one run also the epoch since which it overfits, and where it was stopped.
   void mark(Chart& chart, double EpochRecord::*shown) const {
-    if (!single()) return;
-    const RunRecord& run = runs_[0];
-    const OverfittingAnalysis analysis = run_facts(run).analysis;
-    for (const EpochRecord& epoch : run.epochs) {
-      const double x = run.position(static_cast<double>(epoch.step));
-      if (epoch.epoch == analysis.sweet_spot_epoch)
-        chart.markers.push_back({.x = x,
-                                 .label = fmt::format("sweet spot, epoch {}", epoch.epoch),
-                                 .kind = "sweet",
-                                 .y = epoch.*shown});
-      if (epoch.epoch == analysis.overfit_since) {
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (fits(runs_[i])) mark_epochs(chart, i, shown);
+    }
+    if (single()) mark_end(chart, runs_[0]);
+  }
+
+  void mark_epochs(Chart& chart, size_t i, double EpochRecord::*shown) const {
+    const OverfittingAnalysis analysis = run_facts(runs_[i]).analysis;
+    for (const EpochRecord& epoch : runs_[i].epochs) {
+      const double x = runs_[i].position(static_cast<double>(epoch.step));
+      if (epoch.epoch == analysis.sweet_spot_epoch) {
+        chart.markers.push_back(
+            {.x = x,
+             .label = single() ? fmt::format("sweet spot, epoch {}", epoch.epoch) : "",
+             .kind = single() ? "sweet" : fmt::format("c{}", i % kNumColours),
+             .y = epoch.*shown});
+      }
+      if (single() && epoch.epoch == analysis.overfit_since) {
         chart.shaded_from = x;
         chart.markers.push_back(
             {.x = x, .label = fmt::format("overfit since {}", epoch.epoch), .kind = "overfit"});
       }
     }
+  }
+
+  static void mark_end(Chart& chart, const RunRecord& run) {
     const bool early = run.end_reason == "early_stopping";
     if (early || run.end_reason == "interrupted" || run.end_reason == "diverged")
       chart.markers.push_back({.x = run.position(static_cast<double>(run.last_step)),
@@ -126,7 +136,8 @@ class RunCharts {
   }
 
   Chart loss() const {
-    Chart chart = this->chart("Loss", "mean cross entropy");
+    Chart chart = this->chart(
+        "Loss", single() ? "mean cross entropy" : "mean cross entropy; rings: sweet spots");
     for (size_t i = 0; i < runs_.size(); ++i) {
       const RunRecord& run = runs_[i];
       if (!fits(run)) continue;
@@ -222,7 +233,8 @@ class RunCharts {
       if (test.suggestion > 0)
         chart.markers.push_back(
             {.x = test.suggestion,
-             .label = fmt::format("suggestion {}", number_text(test.suggestion)),
+             .label = single() ? fmt::format("suggestion {}", number_text(test.suggestion))
+                               : names_[i] + ": " + number_text(test.suggestion),
              .kind = "sweet"});
     }
     if (chart.series.empty()) return "";

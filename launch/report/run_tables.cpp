@@ -64,6 +64,14 @@ size_t best_run(const std::vector<RunRecord>& runs, double RunRecord::*value) {
   return best;
 }
 
+std::string sweet_spot_text(const OverfittingAnalysis& analysis) {
+  if (analysis.sweet_spot_epoch == 0) return "–";
+  if (analysis.overfit_since == 0) return fmt::format("epoch {}", analysis.sweet_spot_epoch);
+  return fmt::format("epoch {}<br><small>overfit since {}</small>",
+                     analysis.sweet_spot_epoch,
+                     analysis.overfit_since);
+}
+
 }  // namespace
 
 std::string comparing_table(const std::vector<RunRecord>& runs,
@@ -84,6 +92,7 @@ std::string comparing_table(const std::vector<RunRecord>& runs,
     rows += cell(percent_text(facts.best_validation_accuracy));
     rows += cell(run.best_epoch > 0 ? fmt::format("{} of {}", run.best_epoch, facts.epochs_trained)
                                     : count_text(facts.epochs_trained));
+    rows += cell(sweet_spot_text(facts.analysis));
     rows +=
         cell(facts.images_per_second > 0 ? count_text(std::llround(facts.images_per_second)) : "–");
     rows += cell(format_duration(run.seconds));
@@ -95,6 +104,7 @@ std::string comparing_table(const std::vector<RunRecord>& runs,
                   "test loss",
                   "best validation",
                   "best epoch",
+                  "sweet spot",
                   "images/s",
                   "time",
                   "end"}) +

@@ -147,6 +147,17 @@ TEST(ReportPage, ManyClassesAndEpochsStaySmall) {
   EXPECT_THAT(page, HasSubstr("Most confused"));
 }
 
+TEST(ReportPage, SeveralRunsShowEachOnesSweetSpot) {
+  RunRecord a = some_run(6), b = some_run(4);
+  a.directory = "a";
+  b.directory = "b";
+  const std::string page = report_page({a, b});
+  EXPECT_THAT(page, HasSubstr("<td class=\"n\">epoch 6</td>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"n\">epoch 4</td>"));
+  EXPECT_THAT(page, HasSubstr("<g class=\"mark c0\"><circle"));
+  EXPECT_THAT(page, HasSubstr("<g class=\"mark c1\"><circle"));
+}
+
 TEST(ReportPage, RunsOfOneNameAreToldApartByTheirPaths) {
   RunRecord a = some_run(2), b = some_run(2);
   a.directory = "x/run/";
