@@ -7,19 +7,20 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/random.h"
 
 namespace lockstep {
 
-at::Tensor dropout_mask(const at::Tensor& x,
-                        double rate,
-                        uint32_t layer,
-                        const StepContext& context) {
-  const int64_t samples = x.size(0);
-  const int64_t elements = samples == 0 ? 0 : x.numel() / samples;
-  at::Tensor mask = at::empty(x.sizes(), at::kByte);
+at::Tensor random_mask(at::IntArrayRef sizes,
+                       const at::TensorOptions& options,
+                       double rate,
+                       RandomUse use,
+                       uint32_t layer,
+                       const StepContext& context) {
+  at::Tensor mask = at::empty(sizes, at::kByte);
+  const int64_t samples = mask.size(0);
+  const int64_t elements = samples == 0 ? 0 : mask.numel() / samples;
   uint8_t* out = samples == 0 ? nullptr : mask.mutable_data_ptr<uint8_t>();
-  const Philox random(context.seed, RandomUse::kDropout);
+  const Philox random(context.seed, use);
   const auto step = static_cast<uint32_t>(context.step);
   // 2^32 is above every word, so that a rate next to 1 still keeps nothing it should drop.
   const auto threshold = static_cast<uint64_t>(std::llround(std::ldexp(rate, 32)));
@@ -31,7 +32,14 @@ at::Tensor dropout_mask(const at::Tensor& x,
       for (int64_t j = 0; j < count; ++j) out[i + j] = words[static_cast<size_t>(j)] >= threshold;
     }
   }
-  return mask.to(x.options());
+  return mask.to(options);
+}
+
+at::Tensor dropout_mask(const at::Tensor& x,
+                        double rate,
+                        uint32_t layer,
+                        const StepContext& context) {
+  return random_mask(x.sizes(), x.options(), rate, RandomUse::kDropout, layer, context);
 }
 
 at::Tensor dropout(const at::Tensor& x, double rate, uint32_t layer, const StepContext& context) {

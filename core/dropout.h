@@ -3,14 +3,23 @@
 
 #include <cstdint>
 
+#include "core/random.h"
 #include "core/step_context.h"
 
 namespace lockstep {
 
-// [N, ...] of `x`'s shape, dtype and device: 0 with probability `rate` (in [0, 1)), else 1. An
-// element's value is a function of (context.seed, context.step, layer, the sample's position in the
-// global batch, the element's index within its sample in logical order) alone, so that it is the
-// same at any number of ranks and micro-slices (Philox4x32-10; rates are rounded to 2^-32).
+// [N, ...] of these sizes, dtype and device: 0 with probability `rate` (in [0, 1)), else 1. An
+// element's value is a function of (context.seed, use, context.step, layer, the sample's position
+// in the global batch, the element's index within its sample in logical order) alone, so that it is
+// the same at any number of ranks and micro-slices (Philox4x32-10; rates are rounded to 2^-32).
+at::Tensor random_mask(at::IntArrayRef sizes,
+                       const at::TensorOptions& options,
+                       double rate,
+                       RandomUse use,
+                       uint32_t layer,
+                       const StepContext& context);
+
+// The mask of dropout on `x`.
 at::Tensor dropout_mask(const at::Tensor& x,
                         double rate,
                         uint32_t layer,

@@ -22,6 +22,8 @@ class ImageClassifier : public torch::nn::Module {
   virtual ClassifierOutput forward(const at::Tensor& images, const StepContext& context) = 0;
   // Weight of each auxiliary head's loss in training.
   virtual double auxiliary_weight() const { return 0.0; }
+  // Whether it follows ModelOptions::stochastic_depth.
+  virtual bool has_residual_blocks() const { return false; }
 };
 
 }  // namespace lockstep

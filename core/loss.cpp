@@ -26,4 +26,15 @@ ClassificationSums cross_entropy_sums(const at::Tensor& logits,
   return sums;
 }
 
+ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
+                                            const at::Tensor& labels,
+                                            const at::Tensor& second_labels,
+                                            double weight,
+                                            double label_smoothing) {
+  const ClassificationSums first = cross_entropy_sums(logits, labels, label_smoothing);
+  const ClassificationSums second = cross_entropy_sums(logits, second_labels, label_smoothing);
+  return {.loss = weight * first.loss + (1.0 - weight) * second.loss,
+          .correct = weight >= 0.5 ? first.correct : second.correct};
+}
+
 }  // namespace lockstep

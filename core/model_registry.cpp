@@ -122,6 +122,7 @@ ModelOptions model_options(const ModelConfig& config,
     options.stem = config.stem == "imagenet" ? ModelStem::kImagenet : ModelStem::kCifar;
   }
   if (config.head == "compact") options.head = ModelHead::kCompact;
+  options.stochastic_depth = config.stochastic_depth;
   return options;
 }
 
@@ -129,6 +130,13 @@ std::shared_ptr<ImageClassifier> make_model(const std::string& name,
                                             const ModelOptions& options,
                                             uint64_t seed) {
   auto model = find_model(name).make(options);
+  if (options.stochastic_depth > 0 && !model->has_residual_blocks()) {
+    throw_error(ExitCode::kUsage,
+                "model.stochastic_depth is {}, but {} has no residual blocks to skip: set it to 0 "
+                "or choose a ResNet",
+                options.stochastic_depth,
+                name);
+  }
   initialise(*model, seed);
   return model;
 }

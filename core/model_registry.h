@@ -25,6 +25,7 @@ struct ModelOptions {
   std::optional<double> dropout;  // for models that have it; unset: the published rate
   ModelStem stem = ModelStem::kAutomatic;
   ModelHead head = ModelHead::kFull;
+  double stochastic_depth = 0;  // of the last residual block; > 0 for models that have them alone
 };
 
 using ModelFactory = std::shared_ptr<ImageClassifier> (*)(const ModelOptions&);
@@ -49,7 +50,7 @@ const ModelEntry& find_model(const std::string& name);
 
 // The model on the CPU in float32, initialised from `seed` alone (a counter-based stream per
 // parameter: the same on every rank and at every world size). Throws Error(kUsage) for an unknown
-// name, with the nearest known one.
+// name, with the nearest known one, and for options that the model cannot follow.
 std::shared_ptr<ImageClassifier> make_model(const std::string& name,
                                             const ModelOptions& options,
                                             uint64_t seed);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -12,7 +14,11 @@ namespace lockstep {
 namespace {
 
 // Separate counters of one image: what one kind draws does not depend on whether the others are on.
-enum Draw : uint32_t { kCropAndFlip, kCutout };
+enum Draw : uint32_t { kCropAndFlip, kCutout, kErasing, kFirstErasingAttempt };
+
+struct Rectangle {
+  int64_t top, left, bottom, right;
+};
 
 std::array<uint32_t, 4> draw(const Philox& random, int64_t index, int64_t epoch, Draw which) {
   const auto bits = static_cast<uint64_t>(index);
@@ -60,25 +66,54 @@ void reverse_row(uint8_t* row, int64_t width) {
   std::reverse(left, right);
 }
 
-// A square around (center_y, center_x), cut off at the borders (DeVries and Taylor 2017,
-// section 3.2).
-void blank_square(uint8_t* image,
-                  const ImageShape& shape,
-                  int64_t side,
-                  int64_t center_y,
-                  int64_t center_x,
-                  std::span<const uint8_t> blank) {
-  const int64_t top = std::max<int64_t>(0, center_y - side / 2);
-  const int64_t left = std::max<int64_t>(0, center_x - side / 2);
-  const int64_t bottom = std::min(shape.height, center_y - side / 2 + side);
-  const int64_t right = std::min(shape.width, center_x - side / 2 + side);
-  if (right <= left)
-    return;  // a side of one pixel or more always covers its center; none covers nothing
+void blank_rectangle(uint8_t* image,
+                     const ImageShape& shape,
+                     const Rectangle& area,
+                     std::span<const uint8_t> blank) {
+  if (area.right <= area.left) return;
   for (int64_t c = 0; c < shape.channels; ++c) {
-    for (int64_t y = top; y < bottom; ++y) {
-      std::memset(image + (c * shape.height + y) * shape.width + left, blank[c], right - left);
+    for (int64_t y = area.top; y < area.bottom; ++y) {
+      std::memset(image + (c * shape.height + y) * shape.width + area.left,
+                  blank[c],
+                  area.right - area.left);
     }
   }
+}
+
+// A square around (center_y, center_x), cut off at the borders (DeVries and Taylor 2017,
+// section 3.2).
+Rectangle square_around(const ImageShape& shape, int64_t side, int64_t center_y, int64_t center_x) {
+  return {.top = std::max<int64_t>(0, center_y - side / 2),
+          .left = std::max<int64_t>(0, center_x - side / 2),
+          .bottom = std::min(shape.height, center_y - side / 2 + side),
+          .right = std::min(shape.width, center_x - side / 2 + side)};
+}
+
+double between(uint32_t word, double least, double most) {
+  return least + (most - least) * (word * 0x1p-32);
+}
+
+// torchvision's RandomErasing.get_params; nothing when no attempt fits into the image.
+std::optional<Rectangle> rectangle_to_erase(const Philox& random,
+                                            int64_t index,
+                                            int64_t epoch,
+                                            const ImageShape& shape) {
+  constexpr uint32_t kAttempts = 10;
+  const auto size = static_cast<double>(shape.height * shape.width);
+  for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
+    const auto words =
+        draw(random, index, epoch, static_cast<Draw>(kFirstErasingAttempt + attempt));
+    const double area = size * between(words[0], 0.02, 0.33);
+    const double aspect = std::exp(between(words[1], std::log(0.3), std::log(3.3)));
+    // Halves to the even integer, as Python's round().
+    const auto height = static_cast<int64_t>(std::nearbyint(std::sqrt(area * aspect)));
+    const auto width = static_cast<int64_t>(std::nearbyint(std::sqrt(area / aspect)));
+    if (height >= shape.height || width >= shape.width) continue;
+    const int64_t top = bounded(words[2], static_cast<uint32_t>(shape.height - height + 1));
+    const int64_t left = bounded(words[3], static_cast<uint32_t>(shape.width - width + 1));
+    return Rectangle{top, left, top + height, left + width};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -90,7 +125,8 @@ void augment(const AugmentationConfig& config,
              std::span<const int64_t> indices,
              std::span<const uint8_t> blank,
              uint8_t* images) {
-  LOCKSTEP_CHECK(config.cutout == 0 || static_cast<int64_t>(blank.size()) == shape.channels,
+  const bool blanks = config.cutout > 0 || config.random_erasing > 0;
+  LOCKSTEP_CHECK(!blanks || static_cast<int64_t>(blank.size()) == shape.channels,
                  "{} blanking values for {} channels",
                  blank.size(),
                  shape.channels);
@@ -114,12 +150,16 @@ void augment(const AugmentationConfig& config,
     }
     if (config.cutout > 0) {
       const auto center = draw(random, index, epoch, kCutout);
-      blank_square(images,
-                   shape,
-                   config.cutout,
-                   bounded(center[0], static_cast<uint32_t>(shape.height)),
-                   bounded(center[1], static_cast<uint32_t>(shape.width)),
-                   blank);
+      const auto area = square_around(shape,
+                                      config.cutout,
+                                      bounded(center[0], static_cast<uint32_t>(shape.height)),
+                                      bounded(center[1], static_cast<uint32_t>(shape.width)));
+      blank_rectangle(images, shape, area, blank);
+    }
+    const double erasing = config.random_erasing;
+    if (erasing > 0 && between(draw(random, index, epoch, kErasing)[0], 0, 1) < erasing) {
+      if (const auto area = rectangle_to_erase(random, index, epoch, shape))
+        blank_rectangle(images, shape, *area, blank);
     }
     images += shape.channels * plane_bytes;
   }

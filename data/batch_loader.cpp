@@ -24,7 +24,6 @@ using AnyNormaliser = std::variant<ByteNormaliser<float>, ByteNormaliser<at::BFl
 
 AnyNormaliser make_normaliser(const ImageSetInfo& info, at::ScalarType dtype) {
   if (dtype == at::kBFloat16) return ByteNormaliser<at::BFloat16>(info.mean, info.std);
-  LOCKSTEP_CHECK(dtype == at::kFloat, "images as {}", c10::toString(dtype));
   return ByteNormaliser<float>(info.mean, info.std);
 }
 
@@ -40,7 +39,12 @@ class BatchPreparer {
         labels_(labels),
         options_(options),
         shape_{info.channels, info.height, info.width},
-        normaliser_(make_normaliser(info, options.format.dtype)) {
+        mixes_(options.augmentation && mixes(*options.augmentation)),
+        // Mixing in bfloat16 would round twice.
+        normaliser_(make_normaliser(info, mixes_ ? at::kFloat : options.format.dtype)) {
+    LOCKSTEP_CHECK(options.format.dtype == at::kFloat || options.format.dtype == at::kBFloat16,
+                   "images as {}",
+                   c10::toString(options.format.dtype));
     LOCKSTEP_CHECK(static_cast<int64_t>(info.mean.size()) == info.channels,
                    "{} means, {} channels",
                    info.mean.size(),
@@ -62,30 +66,24 @@ class BatchPreparer {
 
   // For the CPU a finished batch; for a GPU pinned bytes.
   Batch prepare_on_host(const BatchRequest& request) {
-    const auto n = static_cast<int64_t>(request.indices.size());
     Batch batch;
     batch.global_size = request.global_size;
     batch.first_position = request.first_position;
-    batch.labels = at::empty({n}, at::TensorOptions(at::kLong).pinned_memory(!on_host()));
-    int64_t* labels = batch.labels.mutable_data_ptr<int64_t>();
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t index = request.indices[i];
-      LOCKSTEP_CHECK(index >= 0 && index < static_cast<int64_t>(labels_.size()),
-                     "image {} of {}",
-                     index,
-                     labels_.size());
-      labels[i] = labels_[index];
+    std::vector<int64_t> indices = request.indices;
+    const auto n = static_cast<int64_t>(indices.size());
+    if (mixes_) {
+      batch.mixing =
+          draw_mixing(*options_.augmentation, shape_, options_.seed, options_.epoch, request.batch);
+      // The slice behind its first image's partner; an empty one has none to mix.
+      if (n > 0) indices.insert(indices.begin(), request.index_before);
     }
-    const std::vector<int64_t> sizes{n, shape_.channels, shape_.height, shape_.width};
-    if (!on_host()) {
-      batch.images = at::empty(sizes, at::TensorOptions(at::kByte).pinned_memory(true));
-      gather(request, batch.images.mutable_data_ptr<uint8_t>());
-      return batch;
+    batch.labels = labels_of(indices);
+    batch.images = on_host() ? normalised(indices) : pinned_bytes(indices);
+    if (mixes_) {
+      batch.second_labels = batch.labels.narrow(0, 0, n);
+      batch.labels = batch.labels.narrow(0, batch.labels.size(0) - n, n);
+      if (on_host()) batch.images = mixed(batch.images, batch.mixing);
     }
-    bytes_.resize(n * shape_.channels * shape_.height * shape_.width);
-    gather(request, bytes_.data());
-    batch.images = at::empty(sizes, at::TensorOptions(options_.format.dtype), memory_format());
-    std::visit([&](const auto& normaliser) { normalise(normaliser, batch.images); }, normaliser_);
     return batch;
   }
 
@@ -98,9 +96,9 @@ class BatchPreparer {
                                   .div_(largest_byte_)
                                   .sub_(mean_)
                                   .div_(std_);
-    const at::TensorOptions options = at::TensorOptions(device).dtype(options_.format.dtype);
-    batch.images = at::empty(values.sizes(), options, memory_format()).copy_(values);
+    batch.images = mixes_ ? mixed(values, batch.mixing) : in_format(values);
     batch.labels = batch.labels.to(device, at::kLong, /*non_blocking=*/true);
+    if (mixes_) batch.second_labels = batch.second_labels.to(device, at::kLong, true);
     return batch;
   }
 
@@ -114,18 +112,54 @@ class BatchPreparer {
                                          : at::MemoryFormat::Contiguous;
   }
 
-  void gather(const BatchRequest& request, uint8_t* out) {
-    if (request.indices.empty()) return;
-    source_.gather(options_.split, request.indices, out);
-    if (options_.augmentation) {
-      augment(*options_.augmentation,
-              shape_,
-              options_.seed,
-              options_.epoch,
-              request.indices,
-              blank_,
-              out);
+  std::vector<int64_t> sizes(const std::vector<int64_t>& indices) const {
+    return {static_cast<int64_t>(indices.size()), shape_.channels, shape_.height, shape_.width};
+  }
+
+  at::Tensor labels_of(const std::vector<int64_t>& indices) const {
+    const auto n = static_cast<int64_t>(indices.size());
+    at::Tensor found = at::empty({n}, at::TensorOptions(at::kLong).pinned_memory(!on_host()));
+    int64_t* out = found.mutable_data_ptr<int64_t>();
+    for (const int64_t index : indices) {
+      LOCKSTEP_CHECK(index >= 0 && index < static_cast<int64_t>(labels_.size()),
+                     "image {} of {}",
+                     index,
+                     labels_.size());
+      *out++ = labels_[index];
     }
+    return found;
+  }
+
+  void gather(const std::vector<int64_t>& indices, uint8_t* out) {
+    if (indices.empty()) return;
+    source_.gather(options_.split, indices, out);
+    if (options_.augmentation) {
+      augment(*options_.augmentation, shape_, options_.seed, options_.epoch, indices, blank_, out);
+    }
+  }
+
+  at::Tensor pinned_bytes(const std::vector<int64_t>& indices) {
+    at::Tensor bytes = at::empty(sizes(indices), at::TensorOptions(at::kByte).pinned_memory(true));
+    gather(indices, bytes.mutable_data_ptr<uint8_t>());
+    return bytes;
+  }
+
+  at::Tensor normalised(const std::vector<int64_t>& indices) {
+    bytes_.resize(indices.size() * shape_.channels * shape_.height * shape_.width);
+    gather(indices, bytes_.data());
+    const at::TensorOptions options(mixes_ ? at::kFloat : options_.format.dtype);
+    at::Tensor images = at::empty(sizes(indices), options, memory_format());
+    std::visit([&](const auto& normaliser) { normalise(normaliser, images); }, normaliser_);
+    return images;
+  }
+
+  at::Tensor mixed(const at::Tensor& values, const Mixing& mixing) const {
+    return in_format(values.size(0) > 0 ? mix(values, mixing) : values);
+  }
+
+  at::Tensor in_format(const at::Tensor& values) const {
+    const at::TensorOptions options = values.options().dtype(options_.format.dtype);
+    return at::empty(values.sizes(), options, memory_format()).copy_(values);
   }
 
   template <typename Value>
@@ -141,6 +175,7 @@ class BatchPreparer {
   std::span<const int32_t> labels_;
   LoaderOptions options_;
   ImageShape shape_;
+  bool mixes_;
   AnyNormaliser normaliser_;
   std::vector<uint8_t> blank_;
   std::vector<uint8_t> bytes_;  // kept from batch to batch: warm in the cache

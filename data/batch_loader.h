@@ -1,4 +1,4 @@
-// Batches prepared ahead by a thread: gather, augment, normalise.
+// Batches prepared ahead by a thread: gather, augment, normalise, mix.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +12,7 @@
 
 #include "core/config.h"
 #include "data/image_source.h"
+#include "data/mixing.h"
 #include "data/sampler.h"
 
 namespace lockstep {
@@ -19,6 +20,8 @@ namespace lockstep {
 struct Batch {
   at::Tensor images;  // [n, C, H, W], normalised: (x / 255 - mean) / std
   at::Tensor labels;  // [n] int64
+  at::Tensor second_labels;  // [n] int64 of the images mixed in, by mixing.weight; undefined without mixing
+  Mixing mixing;
   int64_t global_size = 0;     // images of the global batch
   int64_t first_position = 0;  // of this slice within it
 };
@@ -28,6 +31,9 @@ struct BatchRequest {
   std::vector<int64_t> indices;
   int64_t global_size = 0;
   int64_t first_position = 0;
+  // For mixing: the batch's number within the epoch, and the image before the slice's first one in the global batch.
+  int64_t batch = 0;
+  int64_t index_before = 0;
 };
 
 struct BatchFormat {
@@ -40,7 +46,7 @@ struct LoaderOptions {
   Split split = Split::kTrain;
   BatchFormat format;
   int64_t prefetch_batches = 2;
-  // Training: augmentation by (seed, epoch). Absent: none.
+  // Training: augmentation by (seed, epoch), mixing by (seed, epoch, batch). Absent: none.
   std::optional<AugmentationConfig> augmentation;
   uint64_t seed = 0;
   int64_t epoch = 0;
@@ -48,7 +54,8 @@ struct LoaderOptions {
 
 // Prepares the batches that `request(i)` names for i = 0 … num_batches-1 in order, at most prefetch_batches (>= 1) ahead, in one
 // background thread, which also calls `request`. `source` and `labels` must outlive the loader.
-// On CUDA devices images travel as uint8 through pinned memory and are normalised on the device.
+// On CUDA devices images travel as uint8 through pinned memory and are normalised (and mixed) on the device. A mixed slice reads one
+// image more, the partner of its first one, augmented as in its own place.
 class BatchLoader {
  public:
   BatchLoader(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels, const LoaderOptions& options,

@@ -72,4 +72,9 @@ std::vector<int64_t> EpochSampler::indices(int64_t batch, IndexRange positions) 
   return {first + positions.begin, first + positions.end};
 }
 
+int64_t EpochSampler::index_before(int64_t batch, int64_t position) const {
+  const int64_t size = batch_size(batch);
+  return order_[static_cast<size_t>(batch * batch_size_ + (position + size - 1) % size)];
+}
+
 }  // namespace lockstep

@@ -28,6 +28,8 @@ class EpochSampler {
   // This rank's slice of a global batch: positions within the batch, and the image indices there.
   IndexRange slice(int64_t batch, int64_t rank, int64_t world_size) const;
   std::vector<int64_t> indices(int64_t batch, IndexRange positions) const;
+  // The image before a position of a global batch; before the first stands the last.
+  int64_t index_before(int64_t batch, int64_t position) const;
 
  private:
   std::vector<int64_t> order_;

@@ -21,6 +21,7 @@ using nlohmann::json;
 constexpr int kFormatVersion = 1;
 constexpr const char* kFiles[] = {
     "model.safetensors", "optimizer.safetensors", "state.json", "config.json"};
+constexpr const char* kAverageFile = "ema.safetensors";  // not in every checkpoint
 
 fs::path checkpoints_folder(const std::string& run_directory) {
   return fs::path(run_directory) / "checkpoints";
@@ -54,7 +55,9 @@ json verified_manifest(const fs::path& folder, std::map<std::string, std::string
                   manifest.at("format_version").get<int>(),
                   kFormatVersion);
     }
-    for (const char* name : kFiles) {
+    std::vector<std::string> names(std::begin(kFiles), std::end(kFiles));
+    if (manifest.at("sha256").contains(kAverageFile)) names.push_back(kAverageFile);
+    for (const std::string& name : names) {
       const std::string path = (folder / name).string();
       std::string bytes = read_file(path);
       if (sha256_hex(bytes) != manifest.at("sha256").at(name).get<std::string>()) {
@@ -78,6 +81,8 @@ CheckpointContents load_checkpoint(const fs::path& folder) {
       parse_safetensors(files.at("model.safetensors"), path("model.safetensors")).tensors;
   contents.optimizer =
       parse_safetensors(files.at("optimizer.safetensors"), path("optimizer.safetensors")).tensors;
+  if (const auto it = files.find(kAverageFile); it != files.end())
+    contents.average = parse_safetensors(it->second, path(kAverageFile)).tensors;
   contents.state = control_state_from_json(files.at("state.json"), path("state.json"));
   contents.config_json = files.at("config.json");
   contents.data_digest = manifest.value("data_digest", "");
@@ -136,12 +141,14 @@ void save_checkpoint(const std::string& run_directory,
                      int64_t keep) {
   std::error_code ignored;
   fs::create_directories(checkpoints_folder(run_directory), ignored);
-  const std::map<std::string, std::string> files = {
+  std::map<std::string, std::string> files = {
       {"model.safetensors", safetensors_bytes(contents.model, {{"format", "pt"}})},
       {"optimizer.safetensors", safetensors_bytes(contents.optimizer, {})},
       {"state.json", to_json(contents.state)},
       {"config.json", contents.config_json},
   };
+  if (!contents.average.empty())
+    files[kAverageFile] = safetensors_bytes(contents.average, {{"format", "pt"}});
   json manifest = {{"format_version", kFormatVersion},
                    {"step", contents.state.step},
                    {"epoch", contents.state.epoch},

@@ -16,12 +16,14 @@ namespace lockstep {
 // <run>/checkpoints/<step, 8 digits>/
 //   model.safetensors      weights, torchvision names
 //   optimizer.safetensors  flat optimizer state, cut into one tensor a parameter
+//   ema.safetensors        averaged weights, where they are averaged
 //   state.json             ControlState
 //   manifest.json          format version, step, config and data digest, SHA-256 and size of the
 //   other files
 struct CheckpointContents {
   NamedTensors model;
   NamedTensors optimizer;  // "momentum/conv1.weight", …, and "step"
+  NamedTensors average;    // as model; empty without an average
   ControlState state;
   std::string config_json;  // as run
   std::string data_digest;

@@ -27,7 +27,10 @@ RunFiles::RunFiles(std::string directory,
                 {"std", nlohmann::json(info.std).dump()},
                 {"data_digest", info.digest},
                 {"config", config_to_json(config)}},
-      control_(control) {}
+      control_(control) {
+  const double decay = config.optimizer.ema_decay;
+  if (decay > 0) metadata_["ema_decay"] = nlohmann::json(decay).dump();
+}
 
 std::string RunFiles::path(const char* name) const {
   return (std::filesystem::path(directory_) / name).string();
@@ -36,18 +39,24 @@ std::string RunFiles::path(const char* name) const {
 void RunFiles::save(const ControlRecord& record,
                     const torch::nn::Module& model,
                     const FlatParameters& parameters,
-                    Optimizer& optimizer) {
+                    Optimizer& optimizer,
+                    WeightAverage* average) {
   if (directory_.empty() || !(record.save || record.is_best)) return;
   agree(control_, "saving the run", [&] {
     if (control_.rank() != 0) return;
     const NamedTensors weights = export_weights(model, parameters);
-    const std::string bytes = safetensors_bytes(weights, metadata_);
+    NamedTensors averaged;
+    with_average(average, [&] {
+      if (average) averaged = export_weights(model, parameters);
+    });
+    const std::string bytes = safetensors_bytes(average ? averaged : weights, metadata_);
     if (record.is_best) write_file_durably(path("best.safetensors"), bytes);
     if (!record.save) return;
     write_file_durably(path("last.safetensors"), bytes);
     save_checkpoint(directory_,
                     {.model = weights,
                      .optimizer = export_optimizer(optimizer, parameters),
+                     .average = averaged,
                      .state = record.state,
                      .config_json = config_to_json(config_),
                      .data_digest = data_digest_},

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/config.h"
+#include "core/ema.h"
 #include "core/weights.h"
 #include "data/image_file.h"
 #include "distributed/checkpoint.h"
@@ -15,7 +16,8 @@ namespace lockstep {
 
 // <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
 // they were trained as (model, num_classes, image_channels, image_size, class_names, mean, std,
-// data_digest, config). Every method is collective: the others wait for rank 0's disk under its
+// data_digest, config). With optimizer.ema_decay they are the averaged weights, and ema_decay is
+// among the metadata. Every method is collective: the others wait for rank 0's disk under its
 // verdict, and all throw its error (AgreedError).
 class RunFiles {
  public:
@@ -25,11 +27,12 @@ class RunFiles {
            const ImageSetInfo& info,
            ControlChannel& control);
 
-  // What the record asks for.
+  // What the record asks for. `average`: null without one.
   void save(const ControlRecord& record,
             const torch::nn::Module& model,
             const FlatParameters& parameters,
-            Optimizer& optimizer);
+            Optimizer& optimizer,
+            WeightAverage* average);
   bool has_best(const ControlState& state) const;
   // Rank 0's model gets the best weights; sharing them is the caller's business.
   void load_best(torch::nn::Module& model, FlatParameters& parameters);

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/config_io.h"
+#include "core/ema.h"
 #include "core/error.h"
 #include "distributed/preflight.h"
 #include "distributed/run_files.h"
@@ -28,6 +29,7 @@ struct Trainer::Impl {
   std::shared_ptr<ImageClassifier> model;
   FlatParameters parameters;
   std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<WeightAverage> average;  // null: the weights are not averaged
   TrainingStep step;
   RunControl control;
   RunFiles files;
@@ -51,6 +53,9 @@ struct Trainer::Impl {
         model(model_on_device(c, data.info, device.device)),
         parameters(*model, flat_options(c, format)),
         optimizer(make_optimizer(c.optimizer, parameters)),
+        average(c.optimizer.ema_decay > 0
+                    ? std::make_unique<WeightAverage>(*model, parameters, c.optimizer.ema_decay)
+                    : nullptr),
         step(*model, parameters, *optimizer, *gradients, exchange.get(), c),
         control(c, s.control(), initial_state()),
         files(options.dry_run ? "" : options.run_directory, c, data.info, s.control()) {
@@ -74,10 +79,18 @@ struct Trainer::Impl {
       if (!is_root() || !options.resume_from) return;
       import_weights(*model, parameters, options.resume_from->model, "the checkpoint");
       restore_optimizer(*optimizer, parameters, options.resume_from->optimizer);
+      with_average(average.get(), [&] {
+        if (!average) return;
+        import_weights(
+            *model, parameters, options.resume_from->average, "the checkpoint's averaged weights");
+      });
       text = to_json(options.resume_from->state);
     });
     text = session.control().broadcast(text, 0, "run state");
     share_weights();
+    with_average(average.get(), [&] {
+      if (average) share_weights();
+    });
     for (auto& [name, flat] : optimizer->state()) gradients->broadcast(flat, 0, "optimizer state");
     return text.empty() ? ControlState{} : control_state_from_json(text, "rank 0's run state");
   }
@@ -126,9 +139,12 @@ struct Trainer::Impl {
                        [this, &sampler, first](int64_t i) {
                          const IndexRange slice =
                              sampler.slice(first + i, topology().rank, topology().world_size);
-                         return BatchRequest{.indices = sampler.indices(first + i, slice),
-                                             .global_size = sampler.batch_size(first + i),
-                                             .first_position = slice.begin};
+                         return BatchRequest{
+                             .indices = sampler.indices(first + i, slice),
+                             .global_size = sampler.batch_size(first + i),
+                             .first_position = slice.begin,
+                             .batch = first + i,
+                             .index_before = sampler.index_before(first + i, slice.begin)};
                        });
   }
 
@@ -145,6 +161,7 @@ struct Trainer::Impl {
     const Batch batch = loader.next();
     const StepResult result = step.run(batch, state.step, rate, wants_stop());
     if (!result.finite) return result;
+    if (average) average->update();
     ++state.step;
     ++state.batch_in_epoch;
     state.train_loss_sum += result.loss_sum;
@@ -176,16 +193,19 @@ struct Trainer::Impl {
                                     PredictionTally* tally = nullptr) {
     model->eval();
     const auto& labels = split == Split::kTrain ? data.train_labels : data.test_labels;
-    const EvaluationResult result = evaluate(*model,
-                                             *data.source,
-                                             data.info,
-                                             labels,
-                                             split,
-                                             indices,
-                                             format,
-                                             config.validation.batch_size,
-                                             *gradients,
-                                             tally);
+    EvaluationResult result;
+    with_average(average.get(), [&] {
+      result = evaluate(*model,
+                        *data.source,
+                        data.info,
+                        labels,
+                        split,
+                        indices,
+                        format,
+                        config.validation.batch_size,
+                        *gradients,
+                        tally);
+    });
     model->train();
     return result;
   }
@@ -221,7 +241,7 @@ struct Trainer::Impl {
     // The line before the checkpoint: a resumed run drops lines after its checkpoint, but could not
     // write a missing one.
     reporter.epoch(line);
-    files.save(record, *model, parameters, *optimizer);
+    files.save(record, *model, parameters, *optimizer, average.get());
     reporter.begin_epoch();
     return record;
   }
@@ -263,7 +283,7 @@ struct Trainer::Impl {
         input.stop_requested = result.stop_requested;
         input.updates_per_epoch = updates_per_epoch();
         const ControlRecord record = control.exchange(input);
-        files.save(record, *model, parameters, *optimizer);
+        files.save(record, *model, parameters, *optimizer, average.get());
         if (record.stop) return record;
       }
     }
@@ -300,6 +320,12 @@ struct Trainer::Impl {
     return pictures;
   }
 
+  // The average, where there is one, becomes the model, for the test and whoever uses it next.
+  void adopt_average() {
+    if (average) average->swap();
+    average.reset();
+  }
+
   EndReport finish(const std::string& reason) {
     EndReport end;
     end.reason = reason;
@@ -310,6 +336,7 @@ struct Trainer::Impl {
     if (stopping.best_epoch > 0 && !data.split.validation.empty()) end.best_value = stopping.best;
     end.epochs_without_improvement = stopping.epochs_without_improvement;
     if (reason == "completed" || reason == "early_stopping") {
+      adopt_average();
       restore_best();
       test(end);
     }

@@ -14,6 +14,19 @@ namespace {
 // The scalars that travel with the last bucket, before the batch-norm statistics.
 enum Extra : int64_t { kLoss, kCorrect, kImages, kStopRequests, kNumScalars };
 
+ClassificationSums sums_of(const at::Tensor& logits,
+                           const Batch& batch,
+                           const IndexRange& part,
+                           double label_smoothing) {
+  const at::Tensor labels = batch.labels.narrow(0, part.begin, part.size());
+  if (!batch.second_labels.defined()) return cross_entropy_sums(logits, labels, label_smoothing);
+  return mixed_cross_entropy_sums(logits,
+                                  labels,
+                                  batch.second_labels.narrow(0, part.begin, part.size()),
+                                  batch.mixing.weight,
+                                  label_smoothing);
+}
+
 }  // namespace
 
 TrainingStep::TrainingStep(ImageClassifier& model,
@@ -53,15 +66,14 @@ StepResult TrainingStep::run(const Batch& batch,
     context.first_position = batch.first_position + part.begin;
     context.statistics_exchange = statistics_;
 
-    const at::Tensor labels = batch.labels.narrow(0, part.begin, part.size());
     const ClassifierOutput output =
         model_.forward(batch.images.narrow(0, part.begin, part.size()), context);
     ClassificationSums sums =
-        cross_entropy_sums(output.logits, labels, config_.optimizer.label_smoothing);
+        sums_of(output.logits, batch, part, config_.optimizer.label_smoothing);
     for (const at::Tensor& logits : output.auxiliary_logits) {
-      sums.loss = sums.loss +
-                  model_.auxiliary_weight() *
-                      cross_entropy_sums(logits, labels, config_.optimizer.label_smoothing).loss;
+      sums.loss =
+          sums.loss + model_.auxiliary_weight() *
+                          sums_of(logits, batch, part, config_.optimizer.label_smoothing).loss;
     }
     reducer_.begin_backward(m == num_micro_slices - 1);
     {

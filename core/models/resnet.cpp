@@ -11,16 +11,33 @@
 #include "core/batch_norm.h"
 #include "core/error.h"
 #include "core/models/layers.h"
+#include "core/stochastic_depth.h"
 
 namespace lockstep::models {
 namespace {
 
-// A residual block: forward(x, context) with the shortcut as the last normalisation's residual.
+// A residual block: forward(x, context) ends in join().
 class Block : public torch::nn::Module {
  public:
   virtual at::Tensor forward(const at::Tensor& x, const StepContext& context) = 0;
+  // Skips its branch with this probability in training; it is the `number`th block (from 0).
+  void skip_at(double rate, int64_t number) {
+    skip_rate_ = rate;
+    number_ = number;
+  }
 
  protected:
+  // relu(last(x) + shortcut): in one operation, unless samples skip the branch, which their norms
+  // see all the same (as in torchvision).
+  at::Tensor join(BatchNorm& last,
+                  const at::Tensor& x,
+                  const at::Tensor& shortcut,
+                  const StepContext& context) {
+    if (!context.training || skip_rate_ == 0) return last.forward(x, context, true, shortcut);
+    return at::relu(
+        stochastic_depth(last.forward(x, context), skip_rate_, number_, context).add(shortcut));
+  }
+
   torch::nn::Conv2d conv(
       const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
     return register_module(name, convolution(in, out, kernel, stride));
@@ -28,6 +45,10 @@ class Block : public torch::nn::Module {
   std::shared_ptr<BatchNorm> norm(const std::string& name, int64_t channels) {
     return register_module(name, std::make_shared<BatchNorm>(channels));
   }
+
+ private:
+  double skip_rate_ = 0;
+  int64_t number_ = 0;
 };
 
 // Option A: every second place in height and width, zeros for the new channels, half before and
@@ -55,7 +76,7 @@ class BasicBlock final : public Block {
     const at::Tensor shortcut =
         downsample_ ? downsample_->forward(x, context) : option_a(x, in_, out_, stride_);
     const at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
-    return bn2_->forward(conv2_->forward(y), context, true, shortcut);
+    return join(*bn2_, conv2_->forward(y), shortcut, context);
   }
 
  private:
@@ -84,7 +105,7 @@ class Bottleneck final : public Block {
     const at::Tensor shortcut = downsample_ ? downsample_->forward(x, context) : x;
     at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
     y = bn2_->forward(conv2_->forward(y), context, true);
-    return bn3_->forward(conv3_->forward(y), context, true, shortcut);
+    return join(*bn3_, conv3_->forward(y), shortcut, context);
   }
 
  private:
@@ -128,7 +149,14 @@ class ResNet final : public ImageClassifier {
       }
     }
     fc_ = register_module("fc", linear(channels, options.num_classes));
+    const auto num_blocks = static_cast<int64_t>(blocks_.size());
+    for (int64_t i = 0; i < num_blocks; ++i) {
+      blocks_[static_cast<size_t>(i)]->skip_at(
+          stochastic_depth_rate(options.stochastic_depth, i, num_blocks), i);
+    }
   }
+
+  bool has_residual_blocks() const override { return true; }
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
     at::Tensor x = bn1_->forward(conv1_->forward(images), context, true);

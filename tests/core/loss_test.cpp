@@ -125,6 +125,34 @@ TEST(Loss, CountsATieAsCorrectOnlyForTheFirstOfTheLargest) {
             1.0);
 }
 
+// PyTorch's cross entropy with probabilities as targets, on the mixed label.
+TEST(Loss, OfMixedImagesIsTheCrossEntropyWithTheMixedLabel) {
+  torch::manual_seed(6);
+  const at::Tensor first = at::randint(10, {33}, at::kLong);
+  const at::Tensor second = first.roll(1, 0);
+  for (const double weight : {0.0, 0.3, 0.5, 0.8, 1.0}) {
+    for (const double smoothing : {0.0, 0.1}) {
+      const at::Tensor logits = (3 * at::randn({33, 10})).requires_grad_();
+      const ClassificationSums sums =
+          mixed_cross_entropy_sums(logits, first, second, weight, smoothing);
+      const at::Tensor gradient = torch::autograd::grad({sums.loss}, {logits})[0];
+
+      const at::Tensor target = weight * at::one_hot(first, 10).to(at::kFloat) +
+                                (1 - weight) * at::one_hot(second, 10).to(at::kFloat);
+      const at::Tensor expected =
+          at::cross_entropy_loss(logits, target, {}, at::Reduction::Sum, -100, smoothing);
+      EXPECT_NEAR(sums.loss.item<double>() / expected.item<double>(), 1.0, 1e-5);
+      EXPECT_TRUE(
+          at::allclose(gradient, torch::autograd::grad({expected}, {logits})[0], 1e-4, 1e-5));
+      const at::Tensor counted = weight >= 0.5 ? first : second;
+      EXPECT_EQ(sums.correct.item<double>(), logits.argmax(1).eq(counted).sum().item<double>());
+    }
+  }
+  const ClassificationSums empty = mixed_cross_entropy_sums(
+      at::zeros({0, 10}), first.narrow(0, 0, 0), first.narrow(0, 0, 0), 0.3, 0.1);
+  EXPECT_EQ(empty.loss.item<double>(), 0.0);
+}
+
 TEST(Loss, CountsCorrectSamplesAsAWholeNumber) {
   torch::manual_seed(5);
   const at::Tensor labels = at::randint(10, {4096}, at::kLong);

@@ -171,6 +171,77 @@ TEST_F(BatchLoaderTest, AugmentsAlikeInASliceAndInTheWholeBatch) {
                 prepare_batch(source, info, labels, options, whole).images.narrow(0, 3, 3)));
 }
 
+// Each image mixed with the one before it in the global batch, augmented as in its own place,
+// whichever slice it is in; computed from the batch without mixing.
+void expect_mixed_batches(at::Device device) {
+  const ImageSetInfo info = make_info(3);
+  MemorySource source(info);
+  const auto labels = make_labels(kNumTrain);
+  const std::vector<int64_t> order{5, 17, 2, 99, 40, 41, 6};
+  for (const auto& [mixup, cutmix] : {std::pair{0.8, 0.0}, {0.0, 1.0}}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      for (const bool channels_last : {false, true}) {
+        LoaderOptions options;
+        options.augmentation = AugmentationConfig{};
+        options.epoch = 3;
+        const Batch plain = prepare_batch(
+            source, info, labels, options, {.indices = order, .global_size = 7, .batch = 4});
+        EXPECT_FALSE(plain.second_labels.defined());
+
+        options.format = {.device = device, .dtype = dtype, .channels_last = channels_last};
+        options.augmentation->mixup = mixup;
+        options.augmentation->cutmix = cutmix;
+        const Mixing mixing = draw_mixing(*options.augmentation, {3, 12, 10}, 0, 3, 4);
+        at::Tensor expected = plain.images.clone();
+        const at::Tensor before = plain.images.roll(1, 0);
+        if (cutmix > 0) {
+          ASSERT_LT(mixing.weight, 1.0);
+          for (int64_t y = mixing.top; y < mixing.bottom; ++y) {
+            for (int64_t x = mixing.left; x < mixing.right; ++x)
+              expected.select(2, y).select(2, x).copy_(before.select(2, y).select(2, x));
+          }
+        } else {
+          expected = before + mixing.weight * (expected - before);
+        }
+        for (int64_t cut = 0; cut <= 7; ++cut) {
+          std::vector<at::Tensor> images, first, second;
+          for (const auto& [begin, end] : {std::pair{int64_t{0}, cut}, {cut, int64_t{7}}}) {
+            const Batch part =
+                prepare_batch(source,
+                              info,
+                              labels,
+                              options,
+                              {.indices = {order.begin() + begin, order.begin() + end},
+                               .global_size = 7,
+                               .first_position = begin,
+                               .batch = 4,
+                               .index_before = order[static_cast<size_t>((begin + 6) % 7)]});
+            EXPECT_EQ(part.images.scalar_type(), dtype);
+            EXPECT_EQ(part.images.device().type(), device.type());
+            EXPECT_TRUE(part.images.is_contiguous(channels_last ? at::MemoryFormat::ChannelsLast
+                                                                : at::MemoryFormat::Contiguous));
+            EXPECT_EQ(part.mixing.weight, mixing.weight);
+            images.push_back(part.images.cpu().to(at::kFloat));
+            first.push_back(part.labels.cpu());
+            second.push_back(part.second_labels.cpu());
+          }
+          const double tolerance = dtype == at::kFloat ? 1e-6 : 1.0 / 256;
+          EXPECT_TRUE(at::allclose(at::cat(images), expected, tolerance, 1e-6)) << cut;
+          EXPECT_TRUE(at::equal(at::cat(first), plain.labels));
+          EXPECT_TRUE(at::equal(at::cat(second), plain.labels.roll(1, 0)));
+        }
+      }
+    }
+  }
+}
+
+TEST(PrepareBatch, MixesEachImageWithTheOneBeforeItInAnySlice) { expect_mixed_batches(at::kCPU); }
+
+TEST(PrepareBatch, MixesOnAGpuAsOnTheCpu) {
+  if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no GPU";
+  expect_mixed_batches(at::Device(at::kCUDA, 0));
+}
+
 TEST_F(BatchLoaderTest, GivesEmptyTensorsForAnEmptySlice) {
   for (const bool channels_last : {false, true}) {
     options.format = {.device = at::kCPU, .dtype = at::kBFloat16, .channels_last = channels_last};

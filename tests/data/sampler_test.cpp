@@ -112,6 +112,17 @@ TEST(Sampler, GivesEmptySlicesToRanksBeyondTheBatch) {
   EXPECT_TRUE(sampler.indices(1, sampler.slice(1, 6, 7)).empty());
 }
 
+TEST(Sampler, KnowsTheImageBeforeEachPosition) {
+  const EpochSampler sampler(iota(10), 8, 1, 0);
+  for (int64_t batch = 0; batch < 2; ++batch) {
+    const int64_t size = sampler.batch_size(batch);
+    const auto order = sampler.indices(batch, {0, size});
+    EXPECT_EQ(sampler.index_before(batch, 0), order.back());
+    for (int64_t i = 1; i < size; ++i)
+      EXPECT_EQ(sampler.index_before(batch, i), order[static_cast<size_t>(i - 1)]);
+  }
+}
+
 TEST(Sampler, OfNoImagesHasNoBatches) { EXPECT_EQ(EpochSampler({}, 128, 1, 0).num_batches(), 0); }
 
 TEST(Sampler, ShufflesAnewEachEpoch) {

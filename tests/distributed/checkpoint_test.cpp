@@ -22,6 +22,7 @@ class CheckpointTest : public testing::Test {
     CheckpointContents contents;
     contents.model = {{"w", torch::full({4, 3}, value)}};
     contents.optimizer = {{"momentum/w", torch::full({4, 3}, -value)}};
+    contents.average = {{"w", torch::full({4, 3}, value / 2)}};
     contents.state.step = step;
     contents.config_json = "{}";
     contents.data_digest = "abc";
@@ -49,6 +50,7 @@ TEST_F(CheckpointTest, NewestComesBackAndOldOnesGo) {
   EXPECT_EQ(found->state.step, 50);
   EXPECT_EQ(found->data_digest, "abc");
   EXPECT_TRUE(torch::equal(found->model[0].second, torch::full({4, 3}, 5.0f)));
+  EXPECT_TRUE(torch::equal(found->average[0].second, torch::full({4, 3}, 2.5f)));
   EXPECT_FALSE(fs::exists(file(20, "state.json")));
   EXPECT_TRUE(fs::exists(file(30, "state.json")));
 }
@@ -58,6 +60,7 @@ TEST_F(CheckpointTest, AnyFlippedByteIsFoundAndTheOlderOneUsed) {
   save(20, 2);
   for (const char* name : {"model.safetensors",
                            "optimizer.safetensors",
+                           "ema.safetensors",
                            "state.json",
                            "config.json",
                            "manifest.json"}) {

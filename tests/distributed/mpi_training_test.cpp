@@ -34,6 +34,36 @@ TEST(MpiTraining, StepsOverProcessesEqualOneProcess) {
   });
 }
 
+// With everything on that draws random numbers: mixing, random erasing, stochastic depth.
+TEST(MpiTraining, ARegularisedStepOverProcessesEqualsOneProcess) {
+  Config config;
+  config.batch_size = 29;  // uneven slices
+  config.model.stochastic_depth = 0.5;
+  config.data.augmentation.random_erasing = 0.5;
+  config.data.augmentation.mixup = 0.4;
+  config.data.augmentation.cutmix = 1.0;
+  config.distributed.batch_norm = "sync";
+  config.distributed.bucket_bytes = 256 << 10;
+  const auto gradients = session->make_mpi_communicator(at::kCPU);
+  const auto statistics = session->make_mpi_communicator(at::kCPU);
+  for (int64_t batch = 0; batch < 3; ++batch) {
+    TrainingRank together(config, *gradients, statistics.get());
+    const StepResult step =
+        together.run_slice(prepared_slice(config, batch, rank(), world_size()), batch, 0.05);
+    run_in_process(1, [&](InProcessRank& alone) {
+      TrainingRank training(config, *alone.gradients, alone.statistics.get());
+      const StepResult expected =
+          training.run_slice(prepared_slice(config, batch, 0, 1), batch, 0.05);
+      EXPECT_NEAR(step.loss_sum / expected.loss_sum, 1.0, 1e-5);
+      EXPECT_EQ(step.correct, expected.correct);
+      // The first convolution's gradient, behind all the others' rounding, was seen to differ by
+      // 1.4e-5 from these initial weights at 2, 3, 4 and 7 ranks; everything else by less than 1e-5.
+      expect_close(together.gradients(), training.gradients(), 3e-5, "gradient");
+      expect_close(together.state().weights, training.state().weights, 1e-5, "weights");
+    });
+  }
+}
+
 // Images whose first byte is their own index: a model that counts what it sees.
 class CountingSource final : public ImageSource {
  public:

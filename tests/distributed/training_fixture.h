@@ -4,8 +4,11 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "core/config.h"
 #include "core/flat_parameters.h"
@@ -50,6 +53,58 @@ inline Batch slice_of(const Batch& global,
   return batch;
 }
 
+// 64 images in memory, 10 classes, class k brighter in a band of rows.
+class SignalSource final : public ImageSource {
+ public:
+  SignalSource() {
+    info.num_images = {64, 0};
+    info.channels = 3;
+    info.height = info.width = 32;
+    info.class_names.resize(10);
+    info.mean = {0.5f, 0.5f, 0.5f};
+    info.std = {0.25f, 0.25f, 0.25f};
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(5);
+    images_ = torch::randint(0, 156, {64, 3, 32, 32}, generator, torch::kByte);
+    for (int32_t i = 0; i < 64; ++i) {
+      labels.push_back(i * 7 % 10);
+      images_[i].narrow(1, 3 * labels.back(), 3).add_(100);
+    }
+  }
+  void gather(Split, std::span<const int64_t> indices, uint8_t* out) override {
+    for (const int64_t index : indices) {
+      out = std::copy_n(images_[index].const_data_ptr<uint8_t>(), info.image_bytes(), out);
+    }
+  }
+
+  ImageSetInfo info;
+  std::vector<int32_t> labels;
+
+ private:
+  at::Tensor images_;
+};
+
+// A rank's slice of a batch of these images, drawn, augmented and mixed as in a run.
+inline Batch prepared_slice(const Config& config, int64_t batch, int rank, int world_size) {
+  SignalSource source;
+  std::vector<int64_t> all(64);
+  std::iota(all.begin(), all.end(), int64_t{0});
+  const EpochSampler sampler(all, config.batch_size, static_cast<uint64_t>(config.seed), 0);
+  const IndexRange slice = sampler.slice(batch, rank, world_size);
+  LoaderOptions options;
+  options.format.channels_last = true;
+  options.augmentation = config.data.augmentation;
+  options.seed = static_cast<uint64_t>(config.seed);
+  return prepare_batch(source,
+                       source.info,
+                       source.labels,
+                       options,
+                       {.indices = sampler.indices(batch, slice),
+                        .global_size = sampler.batch_size(batch),
+                        .first_position = slice.begin,
+                        .batch = batch,
+                        .index_before = sampler.index_before(batch, slice.begin)});
+}
+
 struct TrainingState {
   NamedTensors weights, optimizer;
 };
@@ -81,6 +136,9 @@ class TrainingRank {
     batch.images = batch.images.to(device_);
     batch.labels = batch.labels.to(device_);
     return step_.run(batch, step, learning_rate);
+  }
+  StepResult run_slice(const Batch& slice, int64_t step, double learning_rate) {
+    return step_.run(slice, step, learning_rate);
   }
 
   TrainingState state() {

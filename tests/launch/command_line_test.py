@@ -72,6 +72,8 @@ class CommandLine(unittest.TestCase):
         self.assert_refused(run("train", "--set", "model.nam=resnet20"), 64, "model.name")
         self.assert_refused(run("train", self.folder / "missing.json"), 64, "missing.json")
         self.assert_refused(self.train("--set", "model.name=resnet21", run_dir="unknown-model"), 64, "resnet20")
+        self.assert_refused(self.train("--set", "model.name=vgg11", "--set", "model.stochastic_depth=0.2", ranks=2, run_dir="no-blocks"), 64,
+                            "model.stochastic_depth", "vgg11")
 
     def test_bad_command_lines(self):
         for words in (["trian"], ["train", "--resume"], ["evaluate"], ["data", "info"], ["bench", "--precision", "fp17"]):
@@ -134,18 +136,21 @@ class CommandLine(unittest.TestCase):
             self.assertAlmostEqual(measured["accuracy"], events[-1]["test_accuracy"])
             self.assertAlmostEqual(measured["loss"], events[-1]["test_loss"], places=5)
 
-    def test_a_resumed_run_ends_with_the_same_bits(self):
-        self.assertEqual(self.train("--set", "epochs=2", ranks=2, run_dir="straight").returncode, 0)
-        self.assertEqual(self.train("--set", "epochs=2", "--set", "limits.steps=5", ranks=2, run_dir="halved").returncode, 0)
-        result = self.train("--set", "epochs=2", "--resume", ranks=2, run_dir="halved")
+    def safetensors(self, file):
+        """The header, whose metadata hold the configuration, and the tensors behind it."""
+        content = (self.folder / file).read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        return json.loads(content[8:end]), content[end:]
+
+    def resume_and_compare(self, name, *options):
+        straight, halved = f"{name}-straight", f"{name}-halved"
+        self.assertEqual(self.train("--set", "epochs=2", *options, ranks=2, run_dir=straight).returncode, 0)
+        self.assertEqual(self.train("--set", "epochs=2", *options, "--set", "limits.steps=5", ranks=2, run_dir=halved).returncode, 0)
+        result = self.train("--set", "epochs=2", *options, "--resume", ranks=2, run_dir=halved)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-
-        def tensors(name):  # behind the header, whose metadata hold the configuration
-            content = (self.folder / name / "last.safetensors").read_bytes()
-            return content[8 + int.from_bytes(content[:8], "little"):]
-
-        self.assertEqual(tensors("straight"), tensors("halved"))
-        steps = [json.loads(line)["step"] for line in (self.folder / "halved/metrics.jsonl").read_text().splitlines() if '"event":"step"' in line]
+        for file in ("last.safetensors", "checkpoints/00000018/model.safetensors"):
+            self.assertEqual(self.safetensors(f"{straight}/{file}")[1], self.safetensors(f"{halved}/{file}")[1], file)
+        steps = [json.loads(line)["step"] for line in (self.folder / halved / "metrics.jsonl").read_text().splitlines() if '"event":"step"' in line]
         self.assertEqual(steps, list(range(1, 19)))
 
     def test_a_resumed_run_is_judged_by_all_its_epochs(self):
@@ -155,6 +160,22 @@ class CommandLine(unittest.TestCase):
         end = json.loads((self.folder / "judged/metrics.jsonl").read_text().splitlines()[-1])
         self.assertIn(end["verdict"], ("underfit", "still_improving", "good", "overfitting", "unstable"))  # five epochs are needed: not too_short
         self.assertIn(end["verdict"].split("_")[0], result.stdout)
+
+    def test_a_resumed_run_ends_with_the_same_bits(self):
+        self.resume_and_compare("plain")
+
+    def test_averaged_weights_of_a_regularised_run_are_resumed_saved_and_tested(self):
+        options = ["optimizer.ema_decay=0.9", "model.stochastic_depth=0.3", *(f"data.augmentation.{key}=0.5" for key in ("mixup", "cutmix", "random_erasing"))]
+        self.resume_and_compare("averaged", *(word for option in options for word in ("--set", option)))
+        run_dir = self.folder / "averaged-straight"
+        header, last = self.safetensors(run_dir / "last.safetensors")
+        self.assertEqual(header["__metadata__"]["ema_decay"], "0.9")
+        checkpoint = run_dir / "checkpoints/00000018"
+        self.assertEqual(self.safetensors(checkpoint / "ema.safetensors")[1], last)
+        self.assertNotEqual(self.safetensors(checkpoint / "model.safetensors")[1], last)
+        end = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+        measured = json.loads(run("evaluate", run_dir, "--data", self.data, "--json").stdout)
+        self.assertAlmostEqual(measured["loss"], end["test_loss"], places=5)
 
     def test_dry_run_writes_nothing(self):
         result = self.train("--dry-run", ranks=2, run_dir="dry")
