@@ -148,8 +148,11 @@ void initialise(torch::nn::Module& module, uint64_t seed) {
   // Not modules(): that would refuse a module on the stack.
   module.apply([&](torch::nn::Module& child) {
     if (auto* conv = child.as<torch::nn::Conv2dImpl>()) {
-      const double fan_out = static_cast<double>(conv->weight.numel() / conv->weight.size(1));
-      fill_normal(conv->weight, random, parameter++, std::sqrt(2.0 / fan_out));
+      // A norm that follows makes up for the size of activations. A convolution with a bias may be
+      // without one: there it is activations that keep their size.
+      const int64_t kept = conv->weight.size(conv->bias.defined() ? 0 : 1);
+      const double fan = static_cast<double>(conv->weight.numel() / kept);
+      fill_normal(conv->weight, random, parameter++, std::sqrt(2.0 / fan));
       if (conv->bias.defined()) conv->bias.zero_();
     } else if (auto* linear = child.as<torch::nn::LinearImpl>()) {
       const double bound = 1.0 / std::sqrt(static_cast<double>(linear->weight.size(1)));

@@ -55,8 +55,9 @@ std::shared_ptr<ImageClassifier> make_model(const std::string& name,
                                             const ModelOptions& options,
                                             uint64_t seed);
 
-// Weights as He et al. 2015 (normal, fan-out, gain sqrt 2) for convolutions, ones and zeros for
-// norms, PyTorch's default (Kaiming-uniform with a = sqrt 5: U(±1/sqrt fan_in)) for linear layers.
+// Weights as He et al. 2015 (arXiv 1502.01852; normal, gain sqrt 2) for convolutions, with fan-out
+// as torchvision's ResNet, with fan-in where there is a bias; ones and zeros for norms; PyTorch's
+// default (Kaiming-uniform with a = sqrt 5: U(±1/sqrt fan_in)) for linear layers.
 void initialise(torch::nn::Module& module, uint64_t seed);
 
 }  // namespace lockstep

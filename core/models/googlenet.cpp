@@ -24,11 +24,7 @@ constexpr int64_t kAuxiliaryWidth = 1024;
 class BasicConv final : public torch::nn::Module {
  public:
   BasicConv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool batch_norm) {
-    conv_ = register_module("conv",
-                            torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, kernel)
-                                                  .stride(stride)
-                                                  .padding(kernel / 2)
-                                                  .bias(!batch_norm)));
+    conv_ = register_module("conv", convolution(in, out, kernel, stride, !batch_norm));
     if (batch_norm) norm_ = register_module("bn", std::make_shared<BatchNorm>(out, kEpsilon));
   }
   at::Tensor forward(const at::Tensor& x, const StepContext& context) {

@@ -14,10 +14,17 @@
 
 namespace lockstep::models {
 
-// Square kernel, no bias (a norm follows), padded so that stride 1 keeps the size.
-inline torch::nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
-  return torch::nn::Conv2d(
-      torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
+// Square kernel, padded so that stride 1 keeps the size; without a bias where a norm follows.
+// Here and in linear() without PyTorch's own initial values, which initialise() replaces: for large
+// layers they take seconds.
+inline torch::nn::Conv2d convolution(
+    int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias = false) {
+  torch::nn::Conv2d layer(
+      torch::nn::Conv2dOptions(1, 1, 1).stride(stride).padding(kernel / 2).bias(bias));
+  layer->options.in_channels(in).out_channels(out).kernel_size(kernel);
+  layer->weight.set_data(at::zeros({out, in, kernel, kernel}));
+  if (bias) layer->bias.set_data(at::zeros({out}));
+  return layer;
 }
 
 inline bool uses_imagenet_stem(const ModelOptions& options) {
@@ -37,13 +44,11 @@ inline void require_image_side(const ModelOptions& options, int64_t least) {
   }
 }
 
-// Without PyTorch's own initial values, which initialise() replaces: large layers take a second
-// each.
 inline torch::nn::Linear linear(int64_t in, int64_t out) {
   torch::nn::Linear layer(1, 1);
   layer->options.in_features(in).out_features(out);
-  layer->weight.set_data(at::empty({out, in}));
-  layer->bias.set_data(at::empty({out}));
+  layer->weight.set_data(at::zeros({out, in}));
+  layer->bias.set_data(at::zeros({out}));
   return layer;
 }
 

@@ -42,9 +42,8 @@ class Vgg final : public ImageClassifier {
     for (const int64_t length : stage_lengths(depth)) {
       for (int64_t i = 0; i < length; ++i, channels = width) {
         Layer layer;
-        layer.conv = features->register_module(
-            std::to_string(number),
-            torch::nn::Conv2d(torch::nn::Conv2dOptions(channels, width, 3).padding(1)));
+        layer.conv = features->register_module(std::to_string(number),
+                                               convolution(channels, width, 3, 1, /*bias=*/true));
         if (batch_norm) {
           layer.norm = features->register_module(std::to_string(number + 1),
                                                  std::make_shared<BatchNorm>(width));
