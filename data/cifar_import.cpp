@@ -82,15 +82,17 @@ std::vector<std::string> all_file_names() {
   return names;
 }
 
+bool holds_records(const fs::path& folder) {
+  return std::any_of(
+      cifar_layouts().begin(), cifar_layouts().end(), [&](const CifarLayout& layout) {
+        std::error_code error;
+        return fs::is_regular_file(folder / layout.train_files.front(), error) ||
+               fs::is_regular_file(folder / layout.test_files.front(), error);
+      });
+}
+
 // `folder` itself, or the one folder in it, that holds any record file.
 fs::path find_record_folder(const fs::path& folder) {
-  const auto holds_records = [](const fs::path& candidate) {
-    return std::any_of(
-        cifar_layouts().begin(), cifar_layouts().end(), [&](const CifarLayout& layout) {
-          return fs::is_regular_file(candidate / layout.train_files.front()) ||
-                 fs::is_regular_file(candidate / layout.test_files.front());
-        });
-  };
   if (holds_records(folder)) return folder;
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -226,10 +228,11 @@ size_t count_records(const CifarLayout& layout,
 
 }  // namespace
 
-void import_images(const std::string& source, const std::string& output, bool overwrite) {
-  if (!overwrite && fs::exists(output)) {
-    throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
-  }
+bool holds_cifar(const std::string& source) {
+  return !fs::is_directory(source) || holds_records(find_record_folder(source));
+}
+
+void import_cifar(const std::string& source, const std::string& output) {
   const FileSource files = open_source(source);
   const CifarLayout& layout = recognise(files, source);
   ImageSetDescription description;

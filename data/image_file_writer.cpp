@@ -13,6 +13,7 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "core/strict_json.h"
 #include "data/hdf5_file.h"
 #include "data/image_digest.h"
 
@@ -22,6 +23,7 @@ namespace {
 constexpr int64_t kImagesPerChunk = 16;
 constexpr int64_t kNumbersPerChunk = 1024;
 constexpr size_t kMaxNameBytes = 255;
+constexpr size_t kMaxSourceBytes = 4096;
 constexpr size_t kMaxClasses = 10000;
 constexpr int64_t kMaxImageBytes = 1 << 20;
 constexpr int64_t kMaxChannels = 64;
@@ -151,7 +153,7 @@ ImageFileWriter::ImageFileWriter(const std::string& path, const ImageSetDescript
   handle.info.height = description.height;
   handle.info.width = description.width;
   handle.info.class_names = description.class_names;
-  handle.info.source = description.source.substr(0, 4096);
+  set_source(description.source);
   handle.sums.assign(static_cast<size_t>(description.channels), 0);
   handle.squares = handle.sums;
   // The same folder, so that the final rename stays within one file system.
@@ -196,6 +198,13 @@ void ImageFileWriter::append(Split split,
     if (count == room) handle.flush_block(split);
     i += count;
   }
+}
+
+void ImageFileWriter::set_source(const std::string& source) {
+  std::string& kept = handle_->info.source;
+  kept = source.substr(0, kMaxSourceBytes);
+  // Not cut within a character, which has at most four bytes.
+  for (int i = 0; i < 3 && kept.size() < source.size() && !is_utf8(kept); ++i) kept.pop_back();
 }
 
 void ImageFileWriter::finish() {

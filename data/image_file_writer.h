@@ -26,6 +26,8 @@ class ImageFileWriter {
   ~ImageFileWriter();  // without finish(): removes the temporary file
   // images: [labels.size(), C, H, W] bytes.
   void append(Split split, std::span<const uint8_t> images, std::span<const int32_t> labels);
+  // Replaces the description's, where it is known only now; kept to 4,096 bytes.
+  void set_source(const std::string& source);
   void finish();
 
  private:

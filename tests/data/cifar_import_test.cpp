@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "data/image_file.h"
+#include "data/image_import.h"
 #include "tests/data/small_image_set.h"
 
 namespace lockstep {
@@ -74,16 +75,16 @@ void expect_cifar10(const std::string& path) {
 TEST(CifarImport, KeepsPlanesRowsAndTheOrderOfBatches) {
   const TemporaryFolder folder;
   write_cifar10(folder / "data/cifar-10-batches-bin");
-  import_images(folder / "data/cifar-10-batches-bin", folder / "a.h5", false);
+  import_cifar(folder / "data/cifar-10-batches-bin", folder / "a.h5");
   expect_cifar10(folder / "a.h5");
-  import_images(folder / "data", folder / "b.h5", false);
+  import_cifar(folder / "data", folder / "b.h5");
   expect_cifar10(folder / "b.h5");
   ASSERT_EQ(std::system(fmt::format("tar -C {} -czf {} cifar-10-batches-bin",
                                     folder / "data",
                                     folder / "c.tar.gz")
                             .c_str()),
             0);
-  import_images(folder / "c.tar.gz", folder / "c.h5", false);
+  import_cifar(folder / "c.tar.gz", folder / "c.h5");
   expect_cifar10(folder / "c.h5");
 }
 
@@ -91,7 +92,7 @@ TEST(CifarImport, TakesTheFineLabelsOfCifar100) {
   const TemporaryFolder folder;
   write_bytes(folder / "train.bin", records(0, {label(19) + label(11), label(3) + label(99)}));
   write_bytes(folder / "test.bin", records(5, {label(0) + label(42)}));
-  import_images(folder.path(), folder / "a.h5", false);
+  import_cifar(folder.path(), folder / "a.h5");
   EXPECT_EQ(ImageFile(folder / "a.h5").read_labels(Split::kTrain), (std::vector<int32_t>{11, 99}));
   EXPECT_EQ(ImageFile(folder / "a.h5").read_labels(Split::kTest), (std::vector<int32_t>{42}));
   EXPECT_EQ(ImageFile(folder / "a.h5").info().num_classes(), 100);
@@ -102,10 +103,10 @@ TEST(CifarImport, TakesTheFineLabelsOfCifar100) {
   std::string names;
   for (int i = 0; i < 100; ++i) names += fmt::format("kind {}\n", i);
   write_bytes(folder / "fine_label_names.txt", names);
-  import_images(folder.path(), folder / "a.h5", true);
+  import_cifar(folder.path(), folder / "a.h5");
   EXPECT_EQ(ImageFile(folder / "a.h5").info().class_names[42], "kind 42");
   write_bytes(folder / "fine_label_names.txt", "only one\n");
-  EXPECT_THAT(error_of([&] { import_images(folder.path(), folder / "a.h5", true); }).what(),
+  EXPECT_THAT(error_of([&] { import_cifar(folder.path(), folder / "a.h5"); }).what(),
               HasSubstr("1 classes instead of 100"));
 }
 
@@ -114,7 +115,7 @@ TEST(CifarImport, NamesTheFileThatIsWrongAndWhatWasExpected) {
   write_cifar10(folder / "set");
   const std::string third = folder / "set/data_batch_3.bin";
   const auto expect_error = [&](const std::string& words) {
-    const Error error = error_of([&] { import_images(folder / "set", folder / "out.h5", false); });
+    const Error error = error_of([&] { import_cifar(folder / "set", folder / "out.h5"); });
     EXPECT_EQ(error.code(), ExitCode::kBadData);
     EXPECT_THAT(error.what(), HasSubstr(words));
     EXPECT_FALSE(fs::exists(folder / "out.h5"));
@@ -131,7 +132,7 @@ TEST(CifarImport, NamesTheFileThatIsWrongAndWhatWasExpected) {
   fs::remove_all(folder / "set");
   fs::create_directory(folder / "set");
   expect_error("neither the CIFAR-10");
-  EXPECT_EQ(error_of([&] { import_images(folder / "nothing", folder / "out.h5", false); }).code(),
+  EXPECT_EQ(error_of([&] { import_cifar(folder / "nothing", folder / "out.h5"); }).code(),
             ExitCode::kInputOutput);
 }
 
@@ -139,10 +140,10 @@ TEST(CifarImport, ReplacesAFileOnlyWhenTold) {
   const TemporaryFolder folder;
   write_cifar10(folder / "set");
   write_bytes(folder / "out.h5", "precious");
-  EXPECT_THAT(error_of([&] { import_images(folder / "set", folder / "out.h5", false); }).what(),
+  EXPECT_THAT(error_of([&] { import_images(folder / "set", folder / "out.h5", {}); }).what(),
               HasSubstr("--force"));
   EXPECT_EQ(testing::read_bytes(folder / "out.h5"), "precious");
-  import_images(folder / "set", folder / "out.h5", true);
+  import_images(folder / "set", folder / "out.h5", {.overwrite = true});
   expect_cifar10(folder / "out.h5");
 }
 
