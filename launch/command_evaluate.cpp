@@ -1,17 +1,11 @@
 // lockstep evaluate
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <optional>
 
-#include "core/config_io.h"
 #include "core/error.h"
-#include "core/model_registry.h"
-#include "core/safetensors.h"
-#include "core/weights.h"
 #include "data/probe.h"
 #include "data/split.h"
 #include "distributed/image_store.h"
@@ -22,6 +16,7 @@
 #include "launch/console.h"
 #include "launch/environment.h"
 #include "launch/session_runner.h"
+#include "launch/trained_model.h"
 
 namespace lockstep {
 namespace {
@@ -30,61 +25,6 @@ struct EvaluateOptions {
   std::string source, data, split = "test", weights = "best", device = "auto";
   bool json = false;
 };
-
-// Weights with what they were trained as, from their metadata.
-struct TrainedModel {
-  std::string path;
-  SafetensorsFile file;
-  Config config;
-  ModelOptions options;
-  std::vector<float> mean, std;
-};
-
-const std::string& metadata(const TrainedModel& trained, const char* key) {
-  const auto it = trained.file.metadata.find(key);
-  if (it == trained.file.metadata.end()) {
-    throw_error(ExitCode::kBadData,
-                "{} has no '{}' in its metadata: only weights written by `lockstep train` say what "
-                "they were trained as",
-                trained.path,
-                key);
-  }
-  return it->second;
-}
-
-TrainedModel load_trained(const EvaluateOptions& options) {
-  TrainedModel trained;
-  const std::filesystem::path source(options.source);
-  trained.path = std::filesystem::is_directory(source)
-                     ? (source / (options.weights + ".safetensors")).string()
-                     : options.source;
-  if (!std::filesystem::exists(trained.path)) {
-    throw_error(ExitCode::kInputOutput,
-                "{} does not exist: give a run directory that has finished an epoch, or a "
-                ".safetensors file",
-                trained.path);
-  }
-  trained.file = load_safetensors(trained.path);
-  try {
-    trained.config = parse_config(metadata(trained, "config"), {}, trained.path);
-    const auto number = [&](const char* key) { return std::stoll(metadata(trained, key)); };
-    trained.options = model_options(trained.config.model,
-                                    number("num_classes"),
-                                    number("image_channels"),
-                                    number("image_size"));
-    trained.mean = nlohmann::json::parse(metadata(trained, "mean")).get<std::vector<float>>();
-    trained.std = nlohmann::json::parse(metadata(trained, "std")).get<std::vector<float>>();
-  } catch (const Error& error) {
-    throw Error(ExitCode::kBadData, error.what());
-  } catch (const std::exception& error) {
-    throw_error(ExitCode::kBadData, "{} has unreadable metadata: {}", trained.path, error.what());
-  }
-  // How it was trained, not where.
-  trained.config.device = options.device;
-  trained.config.distributed = DistributedConfig{};
-  trained.config.data.cache = DataConfig{}.cache;
-  return trained;
-}
 
 void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
   const bool fits = info.num_classes() == trained.options.num_classes &&
@@ -105,15 +45,6 @@ void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
         trained.options.image_size,
         trained.options.image_size);
   }
-  const auto channels = static_cast<size_t>(info.channels);
-  if (trained.mean.size() != channels || trained.std.size() != channels) {
-    throw_error(ExitCode::kBadData,
-                "{} has {} means and {} standard deviations in its metadata for {} channels",
-                trained.path,
-                trained.mean.size(),
-                trained.std.size(),
-                channels);
-  }
 }
 
 int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, MpiSession& session) {
@@ -128,14 +59,10 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
   const BatchFormat format = batch_format(config, device.device);
 
   std::shared_ptr<ImageClassifier> model;
-  std::optional<FlatParameters> parameters;
   agree(session.control(), "loading the weights", [&] {
     check_fits(trained, info);
-    model = model_on_device(config, info, device.device);
-    parameters.emplace(*model, flat_options(config, format));
-    import_weights(*model, *parameters, trained.file.tensors, trained.path);
+    model = restore_model(trained, format);
   });
-  model->eval();
   // The run's own normalisation, not this file's.
   info.mean = trained.mean;
   info.std = trained.std;
@@ -186,7 +113,8 @@ int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
   tune_allocator();
   TrainedModel trained;
   const auto prepare = [&] {
-    trained = load_trained(options);
+    trained = load_trained(options.source, options.weights);
+    trained.config.device = options.device;
     probe_image_file(options.data);
   };
   return run_in_session(argc, argv, prepare, [&](MpiSession& session) {

@@ -11,6 +11,8 @@ using Run = std::function<int(int* argc, char*** argv)>;
 
 void add_train_command(CLI::App& program, Run& run);
 void add_evaluate_command(CLI::App& program, Run& run);
+void add_predict_command(CLI::App& program, Run& run);
+void add_export_command(CLI::App& program, Run& run);
 void add_data_command(CLI::App& program, Run& run);
 void add_models_command(CLI::App& program, Run& run);
 void add_bench_command(CLI::App& program, Run& run);

@@ -43,6 +43,8 @@ int run_program(int argc, char** argv) {
   lockstep::Run run;
   lockstep::add_train_command(program, run);
   lockstep::add_evaluate_command(program, run);
+  lockstep::add_predict_command(program, run);
+  lockstep::add_export_command(program, run);
   lockstep::add_data_command(program, run);
   lockstep::add_models_command(program, run);
   lockstep::add_bench_command(program, run);
