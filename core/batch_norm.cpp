@@ -176,7 +176,7 @@ at::Tensor BatchNorm::forward(const at::Tensor& x,
                               const StepContext& context,
                               bool relu,
                               const at::Tensor& residual) {
-  if (!context.training) {
+  if (!context.training || frozen_) {
     return batch_norm_eval(x, weight, bias, running_mean, running_var, epsilon_, residual, relu);
   }
   BatchNormResult result =

@@ -72,6 +72,10 @@ class BatchNorm : public torch::nn::Module {
   };
   void attach(Contribution contribution) { contribution_ = std::move(contribution); }
 
+  // From now on it normalises with its running statistics in training too, and leaves them alone.
+  void freeze() { frozen_ = true; }
+  bool frozen() const { return frozen_; }
+
   int64_t num_channels() const { return num_channels_; }
   double momentum() const { return momentum_; }
 
@@ -80,6 +84,7 @@ class BatchNorm : public torch::nn::Module {
  private:
   int64_t num_channels_;
   double epsilon_, momentum_;
+  bool frozen_ = false;
   Contribution contribution_;
 };
 

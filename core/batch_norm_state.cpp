@@ -13,7 +13,7 @@ BatchNormState::BatchNormState(torch::nn::Module& module) {
   // Not modules(): that would refuse a module on the stack.
   module.apply([&](torch::nn::Module& child) {
     auto* layer = child.as<BatchNorm>();
-    if (!layer) return;
+    if (!layer || layer->frozen()) return;
     layers_.push_back(layer->shared_from_this());
     means.push_back(layer->running_mean);
     variances.push_back(layer->running_var);

@@ -33,6 +33,8 @@ struct ModelConfig {
   std::string stem = "auto";  // auto, cifar, imagenet
   std::string head = "full";  // full, compact
   double stochastic_depth = 0.0;  // drop probability of the last residual block (Huang et al. 2016); 0 = off
+  std::string weights;        // safetensors file to start from; empty = initialise from the seed
+  std::string freeze;         // parameters that stay as they are: core/frozen_parameters.h
 };
 
 struct OptimizerConfig {

@@ -144,6 +144,16 @@ Fields model_fields() {
           "model.stochastic_depth",
           kBelowOne,
           "probability of skipping the last residual block, rising to it linearly; for ResNets"),
+      text<kModel, &M::weights>("model.weights",
+                                {},
+                                "start from this safetensors file (Lockstep's or torchvision's "
+                                "weights); empty = from the seed",
+                                kNotInDigest),
+      text<kModel, &M::freeze>(
+          "model.freeze",
+          {},
+          "parts that are not trained: names separated by commas, such as conv1,bn1,layer1, or "
+          "backbone = all but the last layers"),
   };
 }
 

@@ -22,7 +22,7 @@ Config load_config(const std::string& path, std::span<const std::string> assignm
 std::string config_to_json(const Config& config);
 
 // SHA-256 (hex) of what determines the numbers: everything but logging, checkpoint, limits, data.cache, data.prefetch_batches,
-// data.stream_cache_bytes, data.file, distributed.backend, timeout_seconds and bucket_bytes.
+// data.stream_cache_bytes, data.file, model.weights, distributed.backend, timeout_seconds and bucket_bytes.
 std::string config_digest(const Config& config);
 
 // Names the keys in which two configurations differ, "a.b: 1 != 2" each.

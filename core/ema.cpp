@@ -16,6 +16,11 @@ WeightAverage::WeightAverage(const torch::nn::Module& module,
   for (const at::Tensor& buffer : module.buffers()) pairs_.emplace_back(buffer, buffer.clone());
 }
 
+void WeightAverage::restart() {
+  const at::NoGradGuard no_grad;
+  for (auto& [current, average] : pairs_) average.copy_(current);
+}
+
 void WeightAverage::update() {
   const at::NoGradGuard no_grad;
   for (auto& [current, average] : pairs_) {

@@ -21,6 +21,8 @@ class WeightAverage {
   // `decay` in [0, 1). Module and parameters must outlive it.
   WeightAverage(const torch::nn::Module& module, FlatParameters& parameters, double decay);
 
+  // Begins anew from the weights as they are now: after they have been read from a file.
+  void restart();
   // After an update that was applied.
   void update();
   // Exchanges the model's weights and the average, in place: evaluating, exporting and importing

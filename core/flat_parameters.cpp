@@ -45,15 +45,13 @@ at::Tensor view_of(const at::Tensor& flat,
   return range.view(shape);
 }
 
-}  // namespace
-
-FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& options)
-    : options_(options) {
+// Without a place yet, frozen ones first. Backward finishes the others roughly in the reverse order of
+// their registration.
+std::vector<FlatEntry> ordered_entries(const torch::nn::Module& module,
+                                       const std::set<const void*>& norms,
+                                       bool decay_norms_and_biases) {
   const auto named = module.named_parameters();
-  const auto norms = norm_parameters(module);
   LOCKSTEP_CHECK(!named.is_empty(), "the module has no parameters");
-
-  // Backward finishes parameters roughly in the reverse order of their registration.
   std::vector<FlatEntry> ordered;
   for (auto it = named.end(); it != named.begin();) {
     --it;
@@ -66,12 +64,30 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
     entry.count = parameter.numel();
     const bool norm_or_bias =
         norms.count(parameter.unsafeGetTensorImpl()) > 0 || parameter.dim() <= 1;
-    entry.decay = options.decay_norms_and_biases || !norm_or_bias;
+    entry.decay = decay_norms_and_biases || !norm_or_bias;
+    entry.frozen = !parameter.requires_grad();
     ordered.push_back(std::move(entry));
+  }
+  std::ranges::stable_partition(ordered, [](const FlatEntry& entry) { return entry.frozen; });
+  LOCKSTEP_CHECK(!ordered.back().frozen, "all parameters of the module are frozen");
+  return ordered;
+}
+
+}  // namespace
+
+FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& options)
+    : options_(options) {
+  const auto norms = norm_parameters(module);
+  std::vector<FlatEntry> ordered = ordered_entries(module, norms, options.decay_norms_and_biases);
+  size_t first = 0;
+  for (; ordered[first].frozen; ++first) {
+    ordered[first].offset = num_elements_;
+    ordered[first].bucket = -1;
+    num_elements_ += ordered[first].count;
   }
 
   const int64_t bucket_elements = std::max<int64_t>(1, options.bucket_bytes / 4);
-  for (size_t first = 0; first < ordered.size();) {
+  while (first < ordered.size()) {
     size_t last = first;
     int64_t elements = 0;
     while (last < ordered.size() &&

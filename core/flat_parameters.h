@@ -26,8 +26,9 @@ struct FlatEntry {
   at::Tensor gradient;  // float32 view of the gradient buffer, leaf's shape
   int64_t offset = 0;
   int64_t count = 0;
-  int64_t bucket = 0;
+  int64_t bucket = 0;  // -1 for frozen ones
   bool decay = true;
+  bool frozen = false;  // requires_grad was false: its gradient stays zero, no update touches it
 };
 
 // A range of the gradient buffer that is reduced in one operation, in the order in which backward
@@ -38,8 +39,9 @@ struct FlatBucket {
 };
 
 // Takes over the parameters of `module`, which must be on its final device in float32: re-points
-// them with set_data. Sizes and order depend on the module alone, so they are equal on all ranks.
-// Throws Error(kInternal) for parameters that are not float32.
+// them with set_data. Frozen parameters (requires_grad false) lie before the first bucket: they are
+// neither reduced nor updated. Sizes and order depend on the module alone, so they are equal on all
+// ranks. Throws Error(kInternal) for parameters that are not float32, and when all are frozen.
 class FlatParameters {
  public:
   FlatParameters(torch::nn::Module& module, const FlatOptions& options);

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include <string>
 #include <vector>
 
 #include "core/step_context.h"
@@ -24,6 +25,10 @@ class ImageClassifier : public torch::nn::Module {
   virtual double auxiliary_weight() const { return 0.0; }
   // Whether it follows ModelOptions::stochastic_depth.
   virtual bool has_residual_blocks() const { return false; }
+  // The linear layers that end in class logits, those of auxiliary heads included: what depends on the number of classes.
+  virtual std::vector<std::string> last_layers() const { return {}; }
+  // The modules that training alone uses.
+  virtual std::vector<std::string> auxiliary_heads() const { return {}; }
 };
 
 }  // namespace lockstep

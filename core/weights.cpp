@@ -26,6 +26,10 @@ std::string shape_text(const at::Tensor& tensor) {
   return fmt::format("[{}]", fmt::join(tensor.sizes(), ", "));
 }
 
+const char* kind_of_numbers(const at::Tensor& tensor) {
+  return tensor.is_floating_point() ? "floating-point numbers" : "whole numbers";
+}
+
 }  // namespace
 
 NamedTensors export_weights(const torch::nn::Module& module, const FlatParameters& parameters) {
@@ -55,6 +59,11 @@ void import_weights(torch::nn::Module& module,
                                    name,
                                    shape_text(it->second),
                                    shape_text(place)));
+    } else if (it->second.is_floating_point() != place.is_floating_point()) {
+      faults.push_back(fmt::format("'{}' holds {}, the model wants {}",
+                                   name,
+                                   kind_of_numbers(it->second),
+                                   kind_of_numbers(place)));
     }
     given.erase(it);
   }

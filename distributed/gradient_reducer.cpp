@@ -86,6 +86,7 @@ GradientReducer::GradientReducer(FlatParameters& parameters,
                                  int64_t num_extras)
     : impl_(std::make_unique<Impl>(parameters, communicator, num_extras)) {
   for (size_t i = 0; i < parameters.entries().size(); ++i) {
+    if (parameters.entries()[i].frozen) continue;
     Impl* impl = impl_.get();
     torch::autograd::impl::set_post_acc_grad_hooks(
         parameters.entries()[i].leaf,
@@ -95,6 +96,7 @@ GradientReducer::GradientReducer(FlatParameters& parameters,
 
 GradientReducer::~GradientReducer() {
   for (const FlatEntry& entry : impl_->parameters.entries()) {
+    if (entry.frozen) continue;
     torch::autograd::impl::set_post_acc_grad_hooks(entry.leaf, nullptr);
   }
 }
@@ -118,7 +120,8 @@ void GradientReducer::begin_backward(bool last) {
 
 void GradientReducer::finish_update() {
   for (size_t i = 0; i < impl_->filled.size(); ++i) {
-    if (!impl_->filled[i]) impl_->parameters.entries()[i].gradient.zero_();
+    const FlatEntry& entry = impl_->parameters.entries()[i];
+    if (!impl_->filled[i] && !entry.frozen) entry.gradient.zero_();
   }
   while (impl_->next_bucket < impl_->num_buckets()) impl_->start_bucket();
   for (auto& work : impl_->pending) work->wait();

@@ -5,6 +5,8 @@
 #include "core/config_io.h"
 #include "core/ema.h"
 #include "core/error.h"
+#include "core/frozen_parameters.h"
+#include "core/initial_weights.h"
 #include "distributed/preflight.h"
 #include "distributed/run_files.h"
 #include "distributed/run_reporter.h"
@@ -26,11 +28,13 @@ struct Trainer::Impl {
   BatchFormat format;
   std::unique_ptr<Communicator> gradients, statistics;
   std::unique_ptr<StatisticsExchange> exchange;
+  int64_t num_frozen = 0;
   std::shared_ptr<ImageClassifier> model;
   FlatParameters parameters;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<WeightAverage> average;  // null: the weights are not averaged
   TrainingStep step;
+  InitialWeights initial_weights;  // rank 0's
   RunControl control;
   RunFiles files;
   StartReport report;
@@ -50,7 +54,7 @@ struct Trainer::Impl {
         gradients(make_communicator(s, device)),
         statistics(c.distributed.batch_norm == "sync" ? make_communicator(s, device) : nullptr),
         exchange(statistics ? make_statistics_exchange(*statistics) : nullptr),
-        model(model_on_device(c, data.info, device.device)),
+        model(model_to_train(device)),
         parameters(*model, flat_options(c, format)),
         optimizer(make_optimizer(c.optimizer, parameters)),
         average(c.optimizer.ema_decay > 0
@@ -70,13 +74,28 @@ struct Trainer::Impl {
     return (num_train() + config.batch_size - 1) / config.batch_size;
   }
 
-  // Rank 0's checkpoint, where there is one, becomes every rank's state: state by the control
-  // channel, tensors by broadcast.
+  std::shared_ptr<ImageClassifier> model_to_train(const DeviceChoice& device) {
+    std::shared_ptr<ImageClassifier> made;
+    agree(session.control(), "making the model", [&] {
+      made = model_on_device(config, data.info, device.device);
+      if (!config.model.freeze.empty()) num_frozen = freeze_parameters(*made, config.model.freeze);
+    });
+    return made;
+  }
+
+  // Rank 0's checkpoint, or without one its initial weights, become every rank's state: state by
+  // the control channel, tensors by broadcast.
   ControlState initial_state() {
     model->train();
     std::string text;
-    agree(session.control(), "restoring the checkpoint", [&] {
-      if (!is_root() || !options.resume_from) return;
+    agree(session.control(), "reading the weights to start from", [&] {
+      if (!is_root()) return;
+      if (!options.resume_from) {
+        if (config.model.weights.empty()) return;
+        initial_weights = load_initial_weights(*model, parameters, config.model.weights);
+        if (average) average->restart();
+        return;
+      }
       import_weights(*model, parameters, options.resume_from->model, "the checkpoint");
       restore_optimizer(*optimizer, parameters, options.resume_from->optimizer);
       with_average(average.get(), [&] {
@@ -120,6 +139,16 @@ struct Trainer::Impl {
     report.epochs = config.epochs;
     report.resumed_step = control.state().step;
     report.resumed_epoch = control.state().epoch;
+    report.initial_weights_digest = initial_weights.sha256;
+    report.notes = initial_weights.notes;
+    if (num_frozen > 0) {
+      report.notes.push_back(fmt::format("frozen: {} ({} of {} parameters)",
+                                         config.model.freeze,
+                                         num_frozen,
+                                         parameters.num_elements()));
+      if (config.model.weights.empty())
+        report.notes.push_back("model.weights is empty: what is frozen stays as the seed made it");
+    }
   }
 
   // Batches of the epoch under way, from where it stands.

@@ -14,13 +14,15 @@ struct StartReport {
   int world_size = 1;
   std::vector<std::string> hosts;
   std::string backend, device, precision, model;
-  int64_t parameters = 0;  // trainable elements
+  int64_t parameters = 0;  // elements, frozen ones included
   std::string config_digest, data_digest;
   int64_t num_classes = 0;
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t batch_size = 0, updates_per_epoch = 0, epochs = 0;
   int64_t resumed_step = 0;  // 0 = fresh
   int64_t resumed_epoch = 0;
+  std::string initial_weights_digest;  // SHA-256 of model.weights; empty: from the seed, or resumed
+  std::vector<std::string> notes;      // one line each, for people: initial weights, frozen parts
 };
 
 struct StepReport {

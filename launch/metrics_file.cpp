@@ -78,17 +78,19 @@ void MetricsFile::write(const std::string& line) {
 
 void MetricsFile::on_start(const StartReport& report) {
   num_classes_ = report.num_classes;
-  write(ordered_json{{"event", "start"},
-                     {"world_size", report.world_size},
-                     {"hosts", report.hosts},
-                     {"backend", report.backend},
-                     {"device", report.device},
-                     {"precision", report.precision},
-                     {"model", report.model},
-                     {"parameters", report.parameters},
-                     {"config_digest", report.config_digest},
-                     {"data_digest", report.data_digest}}
-            .dump());
+  ordered_json line = {{"event", "start"},
+                       {"world_size", report.world_size},
+                       {"hosts", report.hosts},
+                       {"backend", report.backend},
+                       {"device", report.device},
+                       {"precision", report.precision},
+                       {"model", report.model},
+                       {"parameters", report.parameters},
+                       {"config_digest", report.config_digest},
+                       {"data_digest", report.data_digest}};
+  if (!report.initial_weights_digest.empty())
+    line["initial_weights_digest"] = report.initial_weights_digest;
+  write(line.dump());
 }
 
 void MetricsFile::on_step(const StepReport& report) {

@@ -91,6 +91,7 @@ void ProgressLines::on_start(const StartReport& report) {
         report.resumed_step,
         plural(report.resumed_epoch, "epoch"));
   }
+  for (const std::string& note : report.notes) say("{}\n", note);
 }
 
 void ProgressLines::on_step(const StepReport& report) {

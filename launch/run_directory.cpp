@@ -27,6 +27,7 @@ bool may_change(const std::string& difference) {
                              "logging.",
                              "checkpoint.",
                              "data.file:",
+                             "model.weights:",
                              "data.cache:",
                              "data.prefetch_batches:",
                              "data.stream_cache_bytes:",
@@ -111,7 +112,9 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
                 path,
                 error ? error.message() : "it is not a folder");
   }
-  const bool holds_run = fs::exists(file("metrics.jsonl")) || fs::exists(file("checkpoints"));
+  // A run that failed before its first line may be started again.
+  const bool holds_run = (fs::exists(file("metrics.jsonl")) && !fs::is_empty(file("metrics.jsonl"))) ||
+                         fs::exists(file("checkpoints"));
   if (holds_run && !resume) {
     throw_error(ExitCode::kUsage,
                 "{} already holds a run: go on with it by --resume, or give another --run-dir",

@@ -22,6 +22,7 @@ void print_plan(const StartReport& plan,
                 const std::vector<std::string>& devices,
                 const EndReport& end) {
   say("model    {}, {}, {} parameters\n", plan.model, plan.precision, plan.parameters);
+  for (const std::string& note : plan.notes) say("         {}\n", note);
   say("world    {} on {}; tensors by {}\n",
       plural(plan.world_size, "rank"),
       plural(topology.num_hosts, "host"),

@@ -3,7 +3,7 @@
 #
 #   launch/setup.sh [--tests] [--slim]
 #
-#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, Chromium
+#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium
 #   --slim    also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
 #
 #   LOCKSTEP_LIBTORCH=DIR   use this LibTorch; nothing is downloaded
@@ -133,6 +133,7 @@ if [[ $for_tests == yes ]]; then
   if [[ ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
   # Without its dependencies: the tests use it with the LibTorch above, which is a whole PyTorch.
   if [[ ! -d $cache/torchvision-0.26.0 ]]; then pip_install "$cache/torchvision-0.26.0" 200 --no-deps torchvision==0.26.0 pillow; fi
+  if [[ ! -d $cache/safetensors-0.8.0 ]]; then pip_install "$cache/safetensors-0.8.0" 50 --no-deps safetensors==0.8.0; fi
 fi
 if command -v nvidia-smi > /dev/null && ! command -v nvcc > /dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
   say "there is an NVIDIA driver and no CUDA toolkit (nvcc 13): Lockstep is built for CPUs only until one is installed"

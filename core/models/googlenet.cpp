@@ -146,6 +146,8 @@ class GoogLeNet final : public ImageClassifier {
   }
 
   double auxiliary_weight() const override { return kAuxiliaryWeight; }
+  std::vector<std::string> last_layers() const override { return {"fc", "aux1.fc2", "aux2.fc2"}; }
+  std::vector<std::string> auxiliary_heads() const override { return {"aux1", "aux2"}; }
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
     ClassifierOutput output;

@@ -67,6 +67,10 @@ class Vgg final : public ImageClassifier {
     fc3_ = layer("6", kHiddenWidth, options.num_classes);
   }
 
+  std::vector<std::string> last_layers() const override {
+    return {compact_ ? "classifier" : "classifier.6"};
+  }
+
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
     at::Tensor x = images;
     for (Layer& layer : layers_) {

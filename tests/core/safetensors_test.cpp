@@ -123,6 +123,21 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
   EXPECT_EQ(length % 8, 0u);
 }
 
+// As safetensors.torch.save_file writes a batch norm's count of batches and a bfloat16 weight.
+TEST(Safetensors, ReadsAStateDictOfPyTorchs) {
+  const std::string header =
+      R"({"__metadata__":{"format":"pt"},)"
+      R"("bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
+      R"("bn1.weight":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]}})";
+  const std::string data("\x07\0\0\0\0\0\0\0\xc0\x3f", 10);
+  const SafetensorsFile file =
+      parse_safetensors(with_length(header.size(), header + data), "w.safetensors");
+  EXPECT_EQ(file.metadata.at("format"), "pt");
+  EXPECT_EQ(file.find("bn1.num_batches_tracked")->dim(), 0);
+  EXPECT_EQ(file.find("bn1.num_batches_tracked")->item<int64_t>(), 7);
+  EXPECT_EQ(file.find("bn1.weight")->item<float>(), 1.5f);
+}
+
 TEST(Safetensors, StoresChannelsLastTensorsInLogicalOrder) {
   const at::Tensor plain = at::arange(24, at::kFloat).reshape({1, 2, 3, 4});
   EXPECT_EQ(safetensors_bytes({{"a", plain.contiguous(at::MemoryFormat::ChannelsLast)}}, {}),

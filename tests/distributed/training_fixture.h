@@ -12,6 +12,7 @@
 
 #include "core/config.h"
 #include "core/flat_parameters.h"
+#include "core/frozen_parameters.h"
 #include "core/model_registry.h"
 #include "core/optimizer.h"
 #include "core/weights.h"
@@ -163,6 +164,7 @@ class TrainingRank {
                             model_options(config.model, 10, 3, 32),
                             static_cast<uint64_t>(config.seed));
     model->to(device);
+    if (!config.model.freeze.empty()) freeze_parameters(*model, config.model.freeze);
     return model;
   }
 

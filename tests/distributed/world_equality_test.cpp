@@ -94,6 +94,28 @@ TEST(WorldEquality, TwentyStepCurvesAgree) {
   }
 }
 
+TEST(WorldEquality, FrozenPartsStayAsTheyAreAtAnyNumberOfRanks) {
+  Config config = sync_config();
+  const auto states = saved_states(config, 1, 3);
+  config.model.freeze = "conv1,bn1,layer1";
+  TrainingState state = states[0];
+  for (auto& [name, tensor] : state.optimizer) {  // momentum of what is frozen would move it
+    if (name.starts_with("momentum/conv1") || name.starts_with("momentum/layer1")) tensor.fill_(1);
+  }
+  const Outcome alone = one_step(config, state, 1, 50);
+  for (int world_size : {1, 2, 4}) {
+    const Outcome outcome = one_step(config, state, world_size, 50);
+    expect_close(outcome.gradients, alone.gradients, 1e-5, "gradient");
+    expect_close(outcome.weights, alone.weights, 1e-5, "weights");
+    for (size_t i = 0; i < outcome.weights.size(); ++i) {
+      const auto& [name, weight] = outcome.weights[i];
+      const bool frozen =
+          name.starts_with("conv1.") || name.starts_with("bn1.") || name.starts_with("layer1.");
+      EXPECT_EQ(torch::equal(weight, state.weights[i].second), frozen) << name;
+    }
+  }
+}
+
 TEST(WorldEquality, UnevenAndEmptySlicesChangeNothing) {
   const Config config = sync_config();
   const auto states = saved_states(config, 1, 1);

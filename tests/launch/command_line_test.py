@@ -8,10 +8,12 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import unittest
+import zlib
 
 PROGRAM, MPIRUN = sys.argv[1:3]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
@@ -21,6 +23,15 @@ MPI = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 def run(*arguments, ranks=0):
     command = (MPI + ["-np", str(ranks)] if ranks else []) + [PROGRAM, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+
+
+def png(side, colour):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = (b"\0" + bytes(colour) * side) * side
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 class CommandLine(unittest.TestCase):
@@ -49,7 +60,7 @@ class CommandLine(unittest.TestCase):
         self.assertIsNone(re.search(r"std::|c10::|\.cpp:\d+|at::", text), text)
 
     def test_help_of_every_subcommand(self):
-        for words in ([], ["train"], ["evaluate"], ["data"], ["data", "import"], ["models"], ["report"], ["bench"], ["doctor"]):
+        for words in ([], ["train"], ["evaluate"], ["predict"], ["export"], ["data"], ["data", "import"], ["models"], ["report"], ["bench"], ["doctor"]):
             result = run(*words, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn("--help", result.stdout)
@@ -135,6 +146,58 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(measured["images"], 101)
             self.assertAlmostEqual(measured["accuracy"], events[-1]["test_accuracy"])
             self.assertAlmostEqual(measured["loss"], events[-1]["test_loss"], places=5)
+
+    def test_predictions(self):
+        self.assertEqual(self.train("--set", "epochs=1", run_dir="predicting").returncode, 0)
+        pictures = {"red.png": png(50, (255, 0, 0)), "cut.png": png(50, (0, 0, 255))[:-30], "text.jpg": b"no picture", "blue.png": png(20, (0, 0, 255))}
+        for name, content in pictures.items():
+            (self.folder / name).write_bytes(content)
+        paths = [self.folder / name for name in (*pictures, "missing.png")]
+        result = run("predict", self.folder / "predicting", *paths, "--top", 3)
+        self.assertEqual(result.returncode, 65)
+        lines = result.stdout.splitlines()
+        self.assertEqual([lines[0], lines[4]], [str(paths[0]), str(paths[3])])
+        self.assertEqual(len(lines), 8)
+        for bad in ("cut.png", "text.jpg", "missing.png"):
+            self.assertEqual(sum(str(self.folder / bad) in line for line in result.stderr.splitlines()), 1, result.stderr)
+        answers = [json.loads(line) for line in run("predict", self.folder / "predicting", paths[0], paths[3], "--json", "--top", 99).stdout.splitlines()]
+        for answer in answers:
+            self.assertEqual(len(answer["classes"]), 10)
+            self.assertAlmostEqual(sum(entry["probability"] for entry in answer["classes"]), 1, places=9)
+        self.assert_refused(run("predict", self.folder / "nowhere", paths[0]), 74, "nowhere")
+        self.assert_refused(run("predict", self.folder / "predicting", paths[0], "--top", 0), 64)
+
+    def test_exports(self):
+        self.assertEqual(self.train("--set", "epochs=1", run_dir="exporting").returncode, 0)
+        out = self.folder / "out.safetensors"
+        result = run("export", self.folder / "exporting", out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn(str(self.data), out.read_bytes()[:20000].decode(errors="replace"))
+        self.assert_refused(run("export", self.folder / "exporting", out), 64, "--force")
+        self.assertEqual(run("export", self.folder / "exporting", out, "--force", "--weights", "last").returncode, 0)
+        losses = [json.loads(run("evaluate", source, "--data", self.data, "--json", "--weights", "last").stdout)["loss"]
+                  for source in (out, self.folder / "exporting")]
+        self.assertEqual(losses[0], losses[1])
+        content = bytearray(out.read_bytes())
+        content[-1:] = b""
+        (self.folder / "short.safetensors").write_bytes(content)
+        for command in (["export", self.folder / "short.safetensors", self.folder / "never"], ["predict", self.folder / "short.safetensors", "x.png"]):
+            self.assert_refused(run(*command), 65, "short.safetensors")
+        self.assertFalse((self.folder / "never").exists())
+
+    def test_weights_to_start_from_that_do_not_fit(self):
+        self.assertEqual(self.train("--set", "limits.steps=1", run_dir="narrow").returncode, 0)
+        weights = self.folder / "narrow" / "last.safetensors"
+        options = ["--set", "model.name=resnet32", "--set", f"model.weights={weights}", "--set", "limits.steps=1"]
+        for _ in range(2):  # a run that failed before its first line leaves its folder free
+            self.assert_refused(self.train(*options, ranks=2, run_dir="misfit"), 65, "'layer1.3.bn1.weight' is missing", "model.name='resnet20'")
+        self.assert_refused(self.train("--set", "model.weights=/nowhere", ranks=2, run_dir="misfit"), 74, "/nowhere")
+        self.assert_refused(self.train("--set", "model.freeze=leyer1", ranks=2, run_dir="misfit"), 64, "'layer1'")
+        result = self.train("--set", f"model.weights={weights}", "--set", "model.freeze=conv1", "--set", "limits.steps=1", ranks=2, run_dir="misfit")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("frozen: conv1 (432 of 269722 parameters)", result.stdout)
+        start = json.loads((self.folder / "misfit" / "metrics.jsonl").read_text().splitlines()[0])
+        self.assertEqual(len(start["initial_weights_digest"]), 64)
 
     def safetensors(self, file):
         """The header, whose metadata hold the configuration, and the tensors behind it."""
