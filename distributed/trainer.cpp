@@ -1,5 +1,7 @@
 #include "distributed/trainer.h"
 
+#include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "core/config_io.h"
@@ -184,9 +186,8 @@ struct Trainer::Impl {
   }
 
   // One update; the sums of the epoch and the step count move on.
-  StepResult update(BatchLoader& loader, int64_t num_batches) {
+  StepResult update(BatchLoader& loader, int64_t num_batches, double rate) {
     ControlState& state = control.state();
-    const double rate = control.next_learning_rate(updates_per_epoch());
     const Batch batch = loader.next();
     const StepResult result = step.run(batch, state.step, rate, wants_stop());
     if (!result.finite) return result;
@@ -294,7 +295,8 @@ struct Trainer::Impl {
     BatchLoader loader = epoch_loader(sampler);
     reporter.begin_batches();
     while (true) {
-      const StepResult result = update(loader, sampler.num_batches());
+      const double rate = control.next_learning_rate(updates_per_epoch());
+      const StepResult result = update(loader, sampler.num_batches(), rate);
       if (!result.finite) {
         ControlInput input;
         input.diverged = true;
@@ -384,12 +386,42 @@ struct Trainer::Impl {
     return finish(reason);
   }
 
+  // Rank 0's loss feeds every rank's finder, so that all of them end with the same update.
+  void record_loss(LrFinder& finder, const StepResult& result) {
+    std::string bytes(sizeof(double), '\0');
+    const double loss = result.finite ? result.loss_sum / static_cast<double>(result.images)
+                                      : std::numeric_limits<double>::quiet_NaN();
+    std::memcpy(bytes.data(), &loss, sizeof loss);
+    bytes = session.control().broadcast(bytes, 0, "range test");
+    double agreed = 0;
+    std::memcpy(&agreed, bytes.data(), sizeof agreed);
+    finder.record(agreed);
+  }
+
+  bool range_test(LrFinder& finder) {
+    reporter.start(report);
+    ControlState& state = control.state();
+    for (; !finder.finished(); ++state.epoch) {
+      state.batch_in_epoch = 0;
+      const EpochSampler sampler(
+          data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), state.epoch);
+      BatchLoader loader = epoch_loader(sampler);
+      reporter.begin_batches();
+      for (int64_t i = 0; i < sampler.num_batches() && !finder.finished(); ++i) {
+        const StepResult result = update(loader, sampler.num_batches(), finder.next_rate());
+        record_loss(finder, result);
+        if (result.stop_requested) return finder.finished();
+      }
+    }
+    return true;
+  }
+
   // Everything once, nothing kept: one update, and validation of nothing.
   EndReport dry_run() {
     const EpochSampler sampler(
         data.split.train, config.batch_size, static_cast<uint64_t>(config.seed), 0);
     BatchLoader loader = epoch_loader(sampler);
-    update(loader, sampler.num_batches());
+    update(loader, sampler.num_batches(), control.next_learning_rate(updates_per_epoch()));
     EndReport end;
     end.reason = "completed";
     end.steps = 1;
@@ -410,6 +442,8 @@ Trainer::Trainer(const Config& config,
 Trainer::~Trainer() = default;
 
 EndReport Trainer::run() { return impl_->options.dry_run ? impl_->dry_run() : impl_->run(); }
+
+bool Trainer::run_range_test(LrFinder& finder) { return impl_->range_test(finder); }
 
 const StartReport& Trainer::plan() const { return impl_->report; }
 

@@ -9,6 +9,7 @@
 
 #include "core/config.h"
 #include "core/image_classifier.h"
+#include "core/lr_finder.h"
 #include "data/image_source.h"
 #include "data/split.h"
 #include "distributed/checkpoint.h"
@@ -45,6 +46,9 @@ class Trainer {
   ~Trainer();
   // Trains to the end that the configuration, the limits or a signal set; equal on every rank.
   EndReport run();
+  // Instead of run: trains at the rates that the finder asks for, whatever the schedule, over as many passes as that takes, until it has finished; equal on
+  // every rank. Writes nothing. False: a stop was requested before.
+  bool run_range_test(LrFinder& finder);
 
   const StartReport& plan() const;
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/config_io.h"
+#include "core/durable_file.h"
 #include "core/error.h"
 #include "core/model_registry.h"
 #include "core/sha256.h"
@@ -20,6 +21,7 @@
 #include "launch/commands.h"
 #include "launch/console.h"
 #include "launch/environment.h"
+#include "launch/lr_finder_report.h"
 #include "launch/run_output.h"
 #include "launch/run_plan.h"
 #include "launch/session_runner.h"
@@ -32,7 +34,8 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   std::string config_file, run_directory;
   std::vector<std::string> assignments;
-  bool resume = false, dry_run = false, print_config = false;
+  bool resume = false, dry_run = false, print_config = false, find_lr = false;
+  LrFinderOptions finder;
 };
 
 Config read_config(const TrainOptions& options) {
@@ -80,7 +83,14 @@ void compare_programs(const TrainOptions& options, const Config& config, MpiSess
   comparable.data.file = config.data.file.empty() ? "" : "(a file)";
   std::vector<PreflightField> fields;
   add_fields(nlohmann::ordered_json::parse(config_to_json(comparable)), "", fields);
-  add_fields({{"--resume", options.resume}, {"--dry-run", options.dry_run}}, "", fields);
+  add_fields({{"--resume", options.resume},
+              {"--dry-run", options.dry_run},
+              {"--find-lr", options.find_lr},
+              {"--find-lr-start", options.finder.start},
+              {"--find-lr-end", options.finder.end},
+              {"--find-lr-updates", options.finder.updates}},
+             "",
+             fields);
   fields.push_back(
       {"the program", sha256_file("/proc/self/exe"), "start the same build on every rank"});
   compare_ranks(session.control(), fields);
@@ -135,7 +145,7 @@ int exit_code(const EndReport& end) {
   return 0;
 }
 
-int train(const TrainOptions& options, const Config& config, MpiSession& session) {
+DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, MpiSession& session) {
   session.watchdog().set_default_timeout(
       std::chrono::duration<double>(config.distributed.timeout_seconds));
   compare_programs(options, config, session);
@@ -144,13 +154,25 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  return device;
+}
+
+std::string image_file(const Config& config, MpiSession& session) {
+  return config.data.file.empty() ? synthetic_set(session) : config.data.file;
+}
+
+std::string run_directory(const TrainOptions& options, const Config& config) {
+  return options.run_directory.empty() ? default_run_directory(config.model.name)
+                                       : options.run_directory;
+}
+
+int train(const TrainOptions& options, const Config& config, MpiSession& session) {
+  const DeviceChoice device = prepare_ranks(options, config, session);
   const std::vector<std::string> devices = device_names(session, device);
 
   TrainerOptions trainer_options;
   trainer_options.dry_run = options.dry_run;
-  trainer_options.run_directory = options.run_directory.empty()
-                                      ? default_run_directory(config.model.name)
-                                      : options.run_directory;
+  trainer_options.run_directory = run_directory(options, config);
   const bool is_root = session.topology().rank == 0;
   std::optional<RunOutput> output;
   agree(session.control(), "preparing the run directory", [&] {
@@ -160,8 +182,7 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
                      options.resume,
                      environment_json(session, device.backend, devices));
   });
-  const std::string file = config.data.file.empty() ? synthetic_set(session) : config.data.file;
-  ImageStore store(session, config.data, file);
+  ImageStore store(session, config.data, image_file(config, session));
   check_same_data(output, trainer_options.run_directory, store.info(), session);
   if (output) trainer_options.resume_from = std::move(output->checkpoint());
 
@@ -180,6 +201,37 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
   return exit_code(end);
 }
 
+// The range test: no checkpoint, no weights, one file.
+int find_learning_rate(const TrainOptions& options, const Config& given, MpiSession& session) {
+  Config config = given;
+  config.distributed.batch_norm = "sync";  // losses, and what they suggest, at any number of ranks
+  LrFinder finder(options.finder);
+  const DeviceChoice device = prepare_ranks(options, config, session);
+  const bool is_root = session.topology().rank == 0;
+  std::optional<RunDirectory> directory;
+  agree(session.control(), "preparing the run directory", [&] {
+    if (is_root) directory.emplace(run_directory(options, given), given, false);
+  });
+  ImageStore store(session, config.data, image_file(config, session));
+  const StopSignals signals;
+  LrFinderLines lines(options.finder);
+  Trainer trainer(config,
+                  session,
+                  device,
+                  training_data(config, store),
+                  {},
+                  is_root ? std::vector<TrainingObserver*>{&lines}
+                          : std::vector<TrainingObserver*>{});
+  const bool finished = trainer.run_range_test(finder);
+  agree(session.control(), "writing lr_finder.json", [&] {
+    if (!is_root || !finished) return;
+    write_file_durably(directory->file("lr_finder.json"), lr_finder_json(finder));
+    say("{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));
+  });
+  if (is_root && !finished) say("interrupted: a range test keeps nothing; run it again\n");
+  return finished ? 0 : static_cast<int>(ExitCode::kTryAgain);
+}
+
 int run_train(const TrainOptions& options, int* argc, char*** argv) {
   if (options.print_config) {
     say("{}", config_to_json(read_config(options)));
@@ -190,9 +242,12 @@ int run_train(const TrainOptions& options, int* argc, char*** argv) {
   const auto prepare = [&] {
     config = read_config(options);
     if (!config.data.file.empty()) probe_image_file(config.data.file);
+    if (options.find_lr) LrFinder check(options.finder);
   };
-  return run_in_session(
-      argc, argv, prepare, [&](MpiSession& session) { return train(options, config, session); });
+  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+    return options.find_lr ? find_learning_rate(options, config, session)
+                           : train(options, config, session);
+  });
 }
 
 std::string key_help() {
@@ -226,6 +281,22 @@ void add_train_command(CLI::App& program, Run& run) {
                   "Build everything, run one update, print the plan, write nothing");
   train->add_flag(
       "--print-config", options->print_config, "Print the whole configuration and stop");
+  train->add_flag("--find-lr",
+                  options->find_lr,
+                  "Instead of training, raise the rate from update to update and suggest one "
+                  "(writes lr_finder.json)");
+  train
+      ->add_option("--find-lr-start", options->finder.start, "First rate of the range test [1e-5]")
+      ->type_name("RATE");
+  train->add_option("--find-lr-end", options->finder.end, "Last rate of the range test [10]")
+      ->type_name("RATE");
+  train
+      ->add_option("--find-lr-updates",
+                   options->finder.updates,
+                   "Updates of the range test, over as many passes as they take [100]")
+      ->type_name("N");
+  for (const char* other : {"--resume", "--dry-run", "--print-config"})
+    train->get_option("--find-lr")->excludes(other);
   train->footer(key_help);
   train->get_option("--set")->take_all();
   train->callback([options, &run] {

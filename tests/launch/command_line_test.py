@@ -240,6 +240,31 @@ class CommandLine(unittest.TestCase):
         measured = json.loads(run("evaluate", run_dir, "--data", self.data, "--json").stdout)
         self.assertAlmostEqual(measured["loss"], end["test_loss"], places=5)
 
+    def test_the_range_test_suggests_the_same_rate_at_any_number_of_ranks(self):
+        found = {}
+        for ranks in (1, 2, 4):
+            result = self.train("--find-lr", "--set", "seed=3", "--set", "lr_schedule.name=cosine", "--set", "lr_schedule.warmup=3",
+                                ranks=ranks, run_dir=f"find-{ranks}")
+            self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+            folder = self.folder / f"find-{ranks}"
+            found[ranks] = json.loads((folder / "lr_finder.json").read_text())
+            self.assertIn(f"optimizer.learning_rate={found[ranks]['suggestion']:.4g}", result.stdout)
+            self.assertEqual(list(folder.glob("**/*.safetensors")), [])
+            self.assertFalse((folder / "metrics.jsonl").exists())
+        self.assertIsNotNone(found[1]["suggestion"])
+        self.assertEqual({f["suggestion"] for f in found.values()}, {found[1]["suggestion"]})
+        for ranks in (2, 4):
+            self.assertAlmostEqual(found[ranks]["points"][0]["loss"], found[1]["points"][0]["loss"], places=4)
+        # The folder is free for the run itself.
+        self.assertEqual(self.train("--set", "limits.steps=1", run_dir="find-1").returncode, 0)
+        self.assert_refused(self.train("--find-lr", run_dir="find-1"), 64, "--run-dir")
+
+    def test_bad_range_tests_are_refused(self):
+        self.assert_refused(self.train("--find-lr", "--find-lr-start", 0, run_dir="bad-find"), 64, "positive")
+        self.assert_refused(self.train("--find-lr", "--find-lr-updates", 3, run_dir="bad-find"), 64, "20")
+        self.assert_refused(self.train("--find-lr", "--resume", run_dir="bad-find"), 64, "--resume")
+        self.assertFalse((self.folder / "bad-find").exists())
+
     def test_dry_run_writes_nothing(self):
         result = self.train("--dry-run", ranks=2, run_dir="dry")
         self.assertEqual(result.returncode, 0, result.stderr)
