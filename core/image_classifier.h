@@ -23,8 +23,6 @@ class ImageClassifier : public torch::nn::Module {
   virtual ClassifierOutput forward(const at::Tensor& images, const StepContext& context) = 0;
   // Weight of each auxiliary head's loss in training.
   virtual double auxiliary_weight() const { return 0.0; }
-  // Whether it follows ModelOptions::stochastic_depth.
-  virtual bool has_residual_blocks() const { return false; }
   // The linear layers that end in class logits, those of auxiliary heads included: what depends on the number of classes.
   virtual std::vector<std::string> last_layers() const { return {}; }
   // The modules that training alone uses.

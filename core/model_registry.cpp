@@ -74,16 +74,16 @@ const std::vector<ModelEntry>& registered_models() {
   using models::make_cifar_resnet, models::make_resnet, models::make_vgg, models::make_googlenet;
   using Options = const ModelOptions&;
   static const std::vector<ModelEntry> models = {
-      {"resnet20", kCifarResnet, [](Options o) { return make_cifar_resnet(20, o); }},
-      {"resnet32", kCifarResnet, [](Options o) { return make_cifar_resnet(32, o); }},
-      {"resnet44", kCifarResnet, [](Options o) { return make_cifar_resnet(44, o); }},
-      {"resnet56", kCifarResnet, [](Options o) { return make_cifar_resnet(56, o); }},
-      {"resnet110", kCifarResnet, [](Options o) { return make_cifar_resnet(110, o); }},
-      {"resnet18", kResnet, [](Options o) { return make_resnet(18, o); }},
-      {"resnet34", kResnet, [](Options o) { return make_resnet(34, o); }},
-      {"resnet50", kBottleneckResnet, [](Options o) { return make_resnet(50, o); }},
-      {"resnet101", kBottleneckResnet, [](Options o) { return make_resnet(101, o); }},
-      {"resnet152", kBottleneckResnet, [](Options o) { return make_resnet(152, o); }},
+      {"resnet20", kCifarResnet, [](Options o) { return make_cifar_resnet(20, o); }, true},
+      {"resnet32", kCifarResnet, [](Options o) { return make_cifar_resnet(32, o); }, true},
+      {"resnet44", kCifarResnet, [](Options o) { return make_cifar_resnet(44, o); }, true},
+      {"resnet56", kCifarResnet, [](Options o) { return make_cifar_resnet(56, o); }, true},
+      {"resnet110", kCifarResnet, [](Options o) { return make_cifar_resnet(110, o); }, true},
+      {"resnet18", kResnet, [](Options o) { return make_resnet(18, o); }, true},
+      {"resnet34", kResnet, [](Options o) { return make_resnet(34, o); }, true},
+      {"resnet50", kBottleneckResnet, [](Options o) { return make_resnet(50, o); }, true},
+      {"resnet101", kBottleneckResnet, [](Options o) { return make_resnet(101, o); }, true},
+      {"resnet152", kBottleneckResnet, [](Options o) { return make_resnet(152, o); }, true},
       {"vgg11", kVgg, [](Options o) { return make_vgg(11, false, o); }},
       {"vgg13", kVgg, [](Options o) { return make_vgg(13, false, o); }},
       {"vgg16", kVgg, [](Options o) { return make_vgg(16, false, o); }},
@@ -126,17 +126,20 @@ ModelOptions model_options(const ModelConfig& config,
   return options;
 }
 
+void check_model(const std::string& name, double stochastic_depth) {
+  if (find_model(name).has_residual_blocks || stochastic_depth == 0) return;
+  throw_error(ExitCode::kUsage,
+              "model.stochastic_depth is {}, but {} has no residual blocks to skip: set it to 0 or "
+              "choose a ResNet",
+              stochastic_depth,
+              name);
+}
+
 std::shared_ptr<ImageClassifier> make_model(const std::string& name,
                                             const ModelOptions& options,
                                             uint64_t seed) {
+  check_model(name, options.stochastic_depth);
   auto model = find_model(name).make(options);
-  if (options.stochastic_depth > 0 && !model->has_residual_blocks()) {
-    throw_error(ExitCode::kUsage,
-                "model.stochastic_depth is {}, but {} has no residual blocks to skip: set it to 0 "
-                "or choose a ResNet",
-                options.stochastic_depth,
-                name);
-  }
   initialise(*model, seed);
   return model;
 }

@@ -34,6 +34,7 @@ struct ModelEntry {
   const char* name;
   const char* description;  // one line, with the paper
   ModelFactory make;
+  bool has_residual_blocks = false;  // follows ModelOptions::stochastic_depth
 };
 
 const std::vector<ModelEntry>& registered_models();
@@ -47,6 +48,9 @@ ModelOptions model_options(const ModelConfig& config,
 
 // Throws Error(kUsage) for an unknown name, with the nearest known one.
 const ModelEntry& find_model(const std::string& name);
+
+// What can be refused before a model is made. Throws Error(kUsage) as make_model would.
+void check_model(const std::string& name, double stochastic_depth);
 
 // The model on the CPU in float32, initialised from `seed` alone (a counter-based stream per
 // parameter: the same on every rank and at every world size). Throws Error(kUsage) for an unknown

@@ -98,7 +98,7 @@ void compare_programs(const TrainOptions& options, const Config& config, MpiSess
 
 void check_model_and_batch_size(const Config& config, MpiSession& session) {
   agree(session.control(), "checking the model and the batch size", [&] {
-    find_model(config.model.name);
+    check_model(config.model.name, config.model.stochastic_depth);
     if (config.batch_size < session.topology().world_size) {
       throw_error(ExitCode::kUsage,
                   "batch_size is {} for {} ranks, so some would have nothing to do: raise "

@@ -156,7 +156,6 @@ class ResNet final : public ImageClassifier {
     }
   }
 
-  bool has_residual_blocks() const override { return true; }
   std::vector<std::string> last_layers() const override { return {"fc"}; }
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
