@@ -263,6 +263,7 @@ TEST(Config, DigestFollowsOnlyWhatDeterminesTheNumbers) {
                                    "data.prefetch_batches=5",
                                    "data.stream_cache_bytes=99999",
                                    "data.file=b.h5",
+                                   "model.weights=b.safetensors",
                                    "distributed.backend=mpi",
                                    "distributed.timeout_seconds=1",
                                    "distributed.bucket_bytes=4096"};
