@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/config_io.h"
 #include "core/error.h"
 #include "data/probe.h"
 #include "distributed/image_store.h"
@@ -27,6 +28,7 @@ namespace {
 struct BenchOptions {
   std::vector<std::string> models;
   std::vector<std::string> precisions;
+  std::vector<std::string> assignments;
   std::string batch_norm = "local", data;
   int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
   bool json = false;
@@ -96,7 +98,7 @@ void bench_model(const BenchOptions& options,
                  const DeviceChoice& device,
                  MpiSession& session) {
   const Topology& topology = session.topology();
-  Config config;
+  Config config = parse_config("", options.assignments, "--set");
   config.model.name = name;
   config.precision = precision;
   config.optimizer.learning_rate = 1e-3;
@@ -182,6 +184,13 @@ void add_bench_command(CLI::App& program, Run& run) {
   command->add_option("--model", options->models, "Models [resnet20 resnet18]")->type_name("NAME");
   command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  command
+      ->add_option("--set",
+                   options->assignments,
+                   "Configuration as for train, such as model.head=compact")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
   command->add_option("--batch", options->batch, "Images a rank and step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
@@ -210,6 +219,7 @@ void add_bench_command(CLI::App& program, Run& run) {
     run = [options](int* argc, char*** argv) {
       tune_allocator();
       const auto prepare = [&] {
+        parse_config("", options->assignments, "--set");
         if (!options->data.empty()) probe_image_file(options->data);
       };
       return run_in_session(

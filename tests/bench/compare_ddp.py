@@ -5,7 +5,7 @@ usage: compare_ddp.py [--model NAME]... [--precision P]... [--ranks N] [--rounds
 
 In memory: both train on one batch of random images. End to end: Lockstep reads the HDF5 file, DDP the CIFAR-10 binary folder
 through a torchvision-style loader, both with pad-crop and flip. DDP runs in its best memory layout (both are tried first).
-Needs torch, torchvision, numpy and pillow in this Python; see tests/bench/README.md.
+GoogLeNet trains with both auxiliary heads on either side; dropout is off. Needs torch, torchvision, numpy and pillow in this Python; see tests/bench/README.md.
 """
 
 import argparse
@@ -27,9 +27,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ddp(model, precision, layout, batch, steps, ranks, data):
+def ddp(model, head, precision, layout, batch, steps, ranks, data):
     environment = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1")
-    command = [sys.executable, HERE / "ddp_worker.py", "--model", model, "--precision", precision, "--layout", layout,
+    command = [sys.executable, HERE / "ddp_worker.py", "--model", model, "--head", head, "--precision", precision, "--layout", layout,
                "--batch", str(batch), "--steps", str(steps)] + (["--data", data] if data else [])
     workers = [subprocess.Popen(command, env=dict(environment, RANK=str(r)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                for r in range(ranks)]
@@ -39,10 +39,12 @@ def ddp(model, precision, layout, batch, steps, ranks, data):
     return json.loads(outputs[0][0].strip().splitlines()[-1])["images_per_second"]
 
 
-def lockstep(program, model, precision, batch, steps, ranks, data):
+def lockstep(program, model, head, precision, batch, steps, ranks, data):
     command = ["mpirun", "-np", str(ranks), "--bind-to", "core"] + (["--allow-run-as-root"] if os.geteuid() == 0 else [])
     command += [program, "bench", "--model", model, "--precision", precision, "--batch", str(batch), "--steps", str(steps),
                 "--repetitions", "1", "--json"] + (["--end-to-end", data] if data else [])
+    if model.startswith(("vgg", "googlenet")):
+        command += ["--set", f"model.head={head}", "--set", "model.dropout=0"]
     result = subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"Lockstep failed:\n{result.stderr}")
@@ -53,11 +55,11 @@ def compare(options, model, precision, end_to_end):
     batch = options.batch or BATCH.get(model, 128)
     steps = options.steps or (12 if model in BATCH else 40)
     h5, folder = end_to_end or (None, None)
-    layout = max(("nhwc", "nchw"), key=lambda l: ddp(model, precision, l, batch, max(5, steps // 2), options.ranks, folder))
+    layout = max(("nhwc", "nchw"), key=lambda l: ddp(model, options.head, precision, l, batch, max(5, steps // 2), options.ranks, folder))
     ratios, theirs, ours = [], [], []
     for _ in range(options.rounds):
-        theirs.append(ddp(model, precision, layout, batch, steps, options.ranks, folder))
-        ours.append(lockstep(options.program, model, precision, batch, steps, options.ranks, h5))
+        theirs.append(ddp(model, options.head, precision, layout, batch, steps, options.ranks, folder))
+        ours.append(lockstep(options.program, model, options.head, precision, batch, steps, options.ranks, h5))
         ratios.append(ours[-1] / theirs[-1])
     print(f"| {model} | {precision} | {'end to end' if end_to_end else 'in memory'} | {options.ranks} x {batch} | "
           f"{statistics.median(theirs):.0f} ({layout}) | {statistics.median(ours):.0f} | "
@@ -67,6 +69,7 @@ def compare(options, model, precision, end_to_end):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append")
+    parser.add_argument("--head", default="full", choices=["full", "compact"], help="of VGG")
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)

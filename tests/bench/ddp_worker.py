@@ -3,17 +3,18 @@
 import argparse
 import json
 import os
+import sys
 import time
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 import torchvision.transforms as T
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
-from reference_models import make_model
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "core"))
+from reference_models import make_model, training_loss
 
 
 class CifarBinary(torch.utils.data.Dataset):
@@ -51,6 +52,7 @@ def batches(options, device, memory_format):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
+    parser.add_argument("--head", required=True)
     parser.add_argument("--precision", choices=["fp32", "bf16"], required=True)
     parser.add_argument("--layout", choices=["nchw", "nhwc"], required=True)
     parser.add_argument("--batch", type=int, required=True, help="images a rank")
@@ -68,7 +70,8 @@ def main():
     device = torch.device("cuda", rank) if cuda else torch.device("cpu")
     dist.init_process_group("nccl" if cuda else "gloo")
     memory_format = torch.channels_last if options.layout == "nhwc" else torch.contiguous_format
-    model = make_model(options.model).to(device).to(memory_format=memory_format)
+    torch.manual_seed(0)
+    model = make_model(options.model, 10, "cifar", options.head).to(device).to(memory_format=memory_format)
     model = DistributedDataParallel(model, gradient_as_bucket_view=True)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True)
 
@@ -82,7 +85,7 @@ def main():
         images, labels = next(source)
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-            loss = F.cross_entropy(model(images).float(), labels)
+            loss = training_loss(model, images, labels)
         loss.backward()
         optimizer.step()
     if cuda:
