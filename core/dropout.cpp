@@ -1,12 +1,15 @@
 #include "core/dropout.h"
 
 #include <ATen/Functions.h>
+#include <c10/util/accumulate.h>
 
-#include <algorithm>
 #include <cmath>
-#include <vector>
 
+#include "core/dropout_draws.h"
 #include "core/error.h"
+#ifdef LOCKSTEP_WITH_CUDA
+#include "core/dropout_cuda.h"
+#endif
 
 namespace lockstep {
 
@@ -16,20 +19,24 @@ at::Tensor random_mask(at::IntArrayRef sizes,
                        RandomUse use,
                        uint32_t layer,
                        const StepContext& context) {
+  LOCKSTEP_CHECK(!sizes.empty(), "a random mask without a dimension of samples");
+  const MaskDraws draws{
+      .random = Philox(context.seed, use),
+      .threshold = static_cast<uint64_t>(std::llround(std::ldexp(rate, 32))),
+      .first_position = static_cast<uint32_t>(context.first_position),
+      .step = static_cast<uint32_t>(context.step),
+      .layer = layer,
+      .samples = sizes[0],
+      .elements = c10::multiply_integers(sizes.slice(1)),
+  };
+#ifdef LOCKSTEP_WITH_CUDA
+  if (options.device().is_cuda()) return random_mask_cuda(sizes, options, draws);
+#endif
   at::Tensor mask = at::empty(sizes, at::kByte);
-  const int64_t samples = mask.size(0);
-  const int64_t elements = samples == 0 ? 0 : mask.numel() / samples;
-  uint8_t* out = samples == 0 ? nullptr : mask.mutable_data_ptr<uint8_t>();
-  const Philox random(context.seed, use);
-  const auto step = static_cast<uint32_t>(context.step);
-  // 2^32 is above every word, so that a rate next to 1 still keeps nothing it should drop.
-  const auto threshold = static_cast<uint64_t>(std::llround(std::ldexp(rate, 32)));
-  for (int64_t sample = 0; sample < samples; ++sample, out += elements) {
-    const auto position = static_cast<uint32_t>(context.first_position + sample);
-    for (int64_t i = 0; i < elements; i += 4) {
-      const auto words = random(static_cast<uint32_t>(i / 4), position, step, layer);
-      const int64_t count = std::min<int64_t>(4, elements - i);
-      for (int64_t j = 0; j < count; ++j) out[i + j] = words[static_cast<size_t>(j)] >= threshold;
+  uint8_t* out = mask.mutable_data_ptr<uint8_t>();
+  for (int64_t sample = 0; sample < draws.samples; ++sample) {
+    for (int64_t draw = 0; draw < draws.draws_per_sample(); ++draw) {
+      draws.write(sample, draw, uint8_t{1}, out);
     }
   }
   return mask.to(options);

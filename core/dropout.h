@@ -11,7 +11,9 @@ namespace lockstep {
 // [N, ...] of these sizes, dtype and device: 0 with probability `rate` (in [0, 1)), else 1. An
 // element's value is a function of (context.seed, use, context.step, layer, the sample's position
 // in the global batch, the element's index within its sample in logical order) alone, so that it is
-// the same at any number of ranks and micro-slices (Philox4x32-10; rates are rounded to 2^-32).
+// the same at any number of ranks and micro-slices, and on any device (Philox4x32-10; rates are
+// rounded to 2^-32). On a CUDA device it is made there, on the current stream, and the host does
+// not wait.
 at::Tensor random_mask(at::IntArrayRef sizes,
                        const at::TensorOptions& options,
                        double rate,
