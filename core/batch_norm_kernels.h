@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-namespace lockstep::kernels {
+#include "core/instruction_set.h"
 
-enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+namespace lockstep::kernels {
 
 // An activation of n images, `spatial` = height * width values per channel and image.
 struct Activation {
@@ -66,17 +66,13 @@ struct BatchNormKernels {
                          RowRange);
 };
 
-// The best set this processor has.
-InstructionSet best_instruction_set();
-bool supported(InstructionSet set);
-const BatchNormKernels& batch_norm_kernels(InstructionSet set);
-
-// What the operation uses: the best set, unless a test forces another.
-const BatchNormKernels& batch_norm_kernels();
-void force_instruction_set(InstructionSet set);
-
 const BatchNormKernels& batch_norm_kernels_portable();
 const BatchNormKernels& batch_norm_kernels_avx2();
 const BatchNormKernels& batch_norm_kernels_avx512();
+
+inline const BatchNormKernels& batch_norm_kernels(InstructionSet set = instruction_set()) {
+  return kernels_for(
+      set, batch_norm_kernels_portable(), batch_norm_kernels_avx2(), batch_norm_kernels_avx512());
+}
 
 }  // namespace lockstep::kernels

@@ -148,7 +148,8 @@ void backward_sums_of(const Activation& shape,
                       RowRange range,
                       double* sum,
                       double* product_sum) {
-  // float32 over a block is precise enough here: nothing that opens or closes depends on these sums.
+  // float32 over a block is precise enough here: nothing that opens or closes depends on these
+  // sums.
   struct Lane {
     Vector s{}, q{};
   };

@@ -101,7 +101,7 @@ struct CheckpointConfig {
 };
 
 struct ValidationConfig {
-  int64_t batch_size = 500;  // images a rank evaluates at once
+  int64_t batch_size = 500;  // images a rank evaluates at once; 0, written "auto" = as many as memory allows
 };
 
 struct LimitsConfig {

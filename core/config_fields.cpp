@@ -44,6 +44,17 @@ ConfigField number(std::string key,
   return {std::move(key), &reach<path...>, range, {}, digest, std::move(description)};
 }
 
+// An integer with a word, outside its range, that leaves it to the program.
+template <auto... path>
+ConfigField number_or_word(std::string key,
+                           NumberRange range,
+                           std::string word,
+                           std::string description) {
+  ConfigField field = number<path...>(std::move(key), range, std::move(description));
+  field.zero_word = std::move(word);
+  return field;
+}
+
 template <auto... path>
 ConfigField text(std::string key, Choices choices, std::string description, bool digest = true) {
   return {std::move(key), &reach<path...>, {}, std::move(choices), digest, std::move(description)};
@@ -336,8 +347,11 @@ Fields run_keeping_fields() {
           kNotInDigest),
       number<kCheckpoint, &Checkpoint::keep>(
           "checkpoint.keep", kPositiveCount, "newest checkpoints kept", kNotInDigest),
-      number<&Config::validation, &ValidationConfig::batch_size>(
-          "validation.batch_size", kPositiveCount, "images a rank evaluates at once"),
+      number_or_word<&Config::validation, &ValidationConfig::batch_size>(
+          "validation.batch_size",
+          kPositiveCount,
+          "auto",
+          "images a rank evaluates at once; auto = as many as memory allows"),
       number<kLimits, &Limits::steps>("limits.steps",
                                       {0, kMostBytes},
                                       "total updates, resumed ones included; 0 = no limit",

@@ -41,6 +41,7 @@ struct ConfigField {
   std::vector<std::string> choices;  // strings; empty = any
   bool affects_result = true;        // part of the digest
   std::string description;           // one line
+  std::string zero_word;             // an integer's 0 is written as this word; empty = as 0
 };
 
 // In the order of the structs, groups together.

@@ -126,7 +126,10 @@ void assign(Config& config,
           require(found.is_boolean());
           value = found.get<bool>();
         } else if constexpr (std::is_same_v<Value, int64_t>) {
-          value = to_integer(field.key, found, expected, source);
+          const bool is_word = found.is_string() && !field.zero_word.empty() &&
+                               found.get<std::string>() == field.zero_word;
+          value = is_word ? 0 : to_integer(field.key, found, expected, source);
+          if (!field.zero_word.empty()) require(is_word || value != 0);
         } else if constexpr (std::is_same_v<Value, double>) {
           require(found.is_number());
           value = found.get<double>();
@@ -220,7 +223,15 @@ Config build_config(const json& overlay,
 }
 
 ordered_json field_to_json(Config& config, const ConfigField& field) {
-  return std::visit([&config](auto access) { return ordered_json(access(config)); }, field.access);
+  return std::visit(
+      [&](auto access) {
+        const auto& value = access(config);
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, int64_t>) {
+          if (value == 0 && !field.zero_word.empty()) return ordered_json(field.zero_word);
+        }
+        return ordered_json(value);
+      },
+      field.access);
 }
 
 }  // namespace

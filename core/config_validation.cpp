@@ -31,6 +31,7 @@ std::string describe_range(const NumberRange& range) {
 template <typename Number>
 void check_number(const std::string& key, const ConfigField& field, Number value) {
   if (field.range.contains(static_cast<double>(value))) return;
+  if (value == 0 && !field.zero_word.empty()) return;
   if (std::isfinite(static_cast<double>(value)) && static_cast<double>(value) > field.range.most) {
     throw_error(ExitCode::kUsage, "{} is {}, but may be at most {}", key, value, field.range.most);
   }
@@ -121,7 +122,8 @@ void validate_config(const Config& config) {
 std::string describe_allowed(const ConfigField& field) {
   if (std::holds_alternative<bool& (*)(Config&)>(field.access)) return "true or false";
   if (std::holds_alternative<int64_t& (*)(Config&)>(field.access)) {
-    return "an integer" + describe_range(field.range);
+    const std::string word = field.zero_word.empty() ? "" : fmt::format(", or {}", field.zero_word);
+    return "an integer" + describe_range(field.range) + word;
   }
   if (std::holds_alternative<double& (*)(Config&)>(field.access)) {
     return "a number" + describe_range(field.range);

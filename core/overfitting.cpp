@@ -144,7 +144,7 @@ std::string sweet_spot_words(const OverfittingAnalysis& a) {
 }
 
 constexpr const char* kAgainstOverfitting =
-    "more augmentation (data.augmentation.cutout, pad_crop, flip), a higher "
+    "more augmentation (data.augmentation.mixup, cutmix, random_erasing, cutout), a higher "
     "optimizer.weight_decay, model.dropout where the model has it, or more images";
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "distributed/control_channel.h"
 
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -81,6 +82,15 @@ class MpiControlChannel final : public ControlChannel {
 };
 
 }  // namespace
+
+double broadcast_number(ControlChannel& control, double number, int root, std::string_view label) {
+  std::string bytes(sizeof number, '\0');
+  std::memcpy(bytes.data(), &number, sizeof number);
+  bytes = control.broadcast(bytes, root, label);
+  LOCKSTEP_CHECK(bytes.size() == sizeof number, "{}: {} bytes", label, bytes.size());
+  std::memcpy(&number, bytes.data(), sizeof number);
+  return number;
+}
 
 std::unique_ptr<ControlChannel> make_mpi_control_channel(MPI_Comm world, Watchdog& watchdog) {
   return std::make_unique<MpiControlChannel>(world, watchdog);

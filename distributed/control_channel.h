@@ -20,4 +20,7 @@ class ControlChannel {
   virtual void barrier(std::string_view label) = 0;
 };
 
+// The root's number, bit for bit, on every rank.
+double broadcast_number(ControlChannel& control, double number, int root, std::string_view label);
+
 }  // namespace lockstep

@@ -20,6 +20,7 @@ json state_json(const ControlState& state) {
           {"train_loss_sum", state.train_loss_sum},
           {"train_correct", state.train_correct},
           {"train_images", state.train_images},
+          {"validation_batch_size", state.validation_batch_size},
           {"early_stopping",
            {{"best", stopping.best},
             {"best_epoch", stopping.best_epoch},
@@ -40,6 +41,9 @@ ControlState state_from(const json& object) {
   object.at("train_loss_sum").get_to(state.train_loss_sum);
   object.at("train_correct").get_to(state.train_correct);
   object.at("train_images").get_to(state.train_images);
+  // Older checkpoints lack it.
+  if (object.contains("validation_batch_size"))
+    object.at("validation_batch_size").get_to(state.validation_batch_size);
   const json& stopping = object.at("early_stopping");
   stopping.at("best").get_to(state.early_stopping.best);
   stopping.at("best_epoch").get_to(state.early_stopping.best_epoch);

@@ -19,6 +19,7 @@ struct ControlState {
   int64_t batch_in_epoch = 0;  // batches of the epoch under way that are done
   EarlyStoppingState early_stopping;
   PlateauState plateau;
+  int64_t validation_batch_size = 0;  // images a rank evaluates at once; 0 = not chosen yet
   // Sums over the epoch under way.
   double train_loss_sum = 0;
   int64_t train_correct = 0, train_images = 0;

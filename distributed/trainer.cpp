@@ -1,10 +1,8 @@
 #include "distributed/trainer.h"
 
-#include <cstring>
 #include <limits>
 #include <numeric>
 
-#include "core/config_io.h"
 #include "core/ema.h"
 #include "core/error.h"
 #include "core/frozen_parameters.h"
@@ -12,10 +10,12 @@
 #include "distributed/preflight.h"
 #include "distributed/run_files.h"
 #include "distributed/run_reporter.h"
+#include "distributed/start_report.h"
 #include "distributed/statistics_exchange.h"
 #include "distributed/stop_signals.h"
 #include "distributed/trainer_setup.h"
 #include "distributed/training_step.h"
+#include "distributed/validation_batch.h"
 #include "distributed/validator.h"
 
 namespace lockstep {
@@ -66,15 +66,21 @@ struct Trainer::Impl {
         control(c, s.control(), initial_state()),
         files(options.dry_run ? "" : options.run_directory, c, data.info, s.control()) {
     set_math_mode(c.precision);
-    fill_report(device);
+    const ValidationBatch validation = choose_validation_batch(
+        c, *model, data.info, format, s, control.state().validation_batch_size);
+    model->train();
+    control.state().validation_batch_size = validation.size;
+    report = describe_start(c, s.topology(), device, data, parameters);
+    report.resumed_step = control.state().step;
+    report.resumed_epoch = control.state().epoch;
+    report.validation_batch_size = validation.size;
+    report.initial_weights_digest = initial_weights.sha256;
+    report.notes = start_notes(c, initial_weights, num_frozen, parameters, validation);
   }
 
   const Topology& topology() const { return session.topology(); }
   bool is_root() const { return topology().rank == 0; }
-  int64_t num_train() const { return static_cast<int64_t>(data.split.train.size()); }
-  int64_t updates_per_epoch() const {
-    return (num_train() + config.batch_size - 1) / config.batch_size;
-  }
+  int64_t updates_per_epoch() const { return report.updates_per_epoch; }
 
   std::shared_ptr<ImageClassifier> model_to_train(const DeviceChoice& device) {
     std::shared_ptr<ImageClassifier> made;
@@ -122,67 +128,16 @@ struct Trainer::Impl {
     parameters.refresh_leaves();
   }
 
-  void fill_report(const DeviceChoice& device) {
-    report.world_size = topology().world_size;
-    report.hosts = topology().host_names;
-    report.backend = device.backend;
-    report.device = device.description;
-    report.precision = config.precision;
-    report.model = config.model.name;
-    report.parameters = parameters.num_elements();
-    report.config_digest = config_digest(config);
-    report.data_digest = data.info.digest;
-    report.num_classes = data.info.num_classes();
-    report.train_images = num_train();
-    report.validation_images = static_cast<int64_t>(data.split.validation.size());
-    report.test_images = data.info.count(Split::kTest);
-    report.batch_size = config.batch_size;
-    report.updates_per_epoch = updates_per_epoch();
-    report.epochs = config.epochs;
-    report.resumed_step = control.state().step;
-    report.resumed_epoch = control.state().epoch;
-    report.initial_weights_digest = initial_weights.sha256;
-    report.notes = initial_weights.notes;
-    if (num_frozen > 0) {
-      report.notes.push_back(fmt::format("frozen: {} ({} of {} parameters)",
-                                         config.model.freeze,
-                                         num_frozen,
-                                         parameters.num_elements()));
-      if (config.model.weights.empty())
-        report.notes.push_back("model.weights is empty: what is frozen stays as the seed made it");
-    }
-  }
-
   // Batches of the epoch under way, from where it stands.
   BatchLoader epoch_loader(const EpochSampler& sampler) {
-    LoaderOptions loader;
-    loader.format = format;
-    loader.prefetch_batches = config.data.prefetch_batches;
-    loader.augmentation = config.data.augmentation;
-    loader.seed = static_cast<uint64_t>(config.seed);
-    loader.epoch = control.state().epoch;
-    const int64_t first = control.state().batch_in_epoch;
-    return BatchLoader(*data.source,
-                       data.info,
-                       data.train_labels,
-                       loader,
-                       sampler.num_batches() - first,
-                       [this, &sampler, first](int64_t i) {
-                         const IndexRange slice =
-                             sampler.slice(first + i, topology().rank, topology().world_size);
-                         return BatchRequest{
-                             .indices = sampler.indices(first + i, slice),
-                             .global_size = sampler.batch_size(first + i),
-                             .first_position = slice.begin,
-                             .batch = first + i,
-                             .index_before = sampler.index_before(first + i, slice.begin)};
-                       });
+    const ControlState& state = control.state();
+    return training_batches(
+        data, config, format, sampler, state.epoch, state.batch_in_epoch, topology());
   }
 
   bool wants_stop() const {
     const double limit = config.limits.wall_time_seconds;
-    return StopSignals::received() != 0 ||
-           (is_root() && limit > 0 && reporter.seconds() >= limit);
+    return StopSignals::received() != 0 || (is_root() && limit > 0 && reporter.seconds() >= limit);
   }
 
   // One update; the sums of the epoch and the step count move on.
@@ -232,7 +187,7 @@ struct Trainer::Impl {
                         split,
                         indices,
                         format,
-                        config.validation.batch_size,
+                        control.state().validation_batch_size,
                         *gradients,
                         tally);
     });
@@ -386,18 +341,6 @@ struct Trainer::Impl {
     return finish(reason);
   }
 
-  // Rank 0's loss feeds every rank's finder, so that all of them end with the same update.
-  void record_loss(LrFinder& finder, const StepResult& result) {
-    std::string bytes(sizeof(double), '\0');
-    const double loss = result.finite ? result.loss_sum / static_cast<double>(result.images)
-                                      : std::numeric_limits<double>::quiet_NaN();
-    std::memcpy(bytes.data(), &loss, sizeof loss);
-    bytes = session.control().broadcast(bytes, 0, "range test");
-    double agreed = 0;
-    std::memcpy(&agreed, bytes.data(), sizeof agreed);
-    finder.record(agreed);
-  }
-
   bool range_test(LrFinder& finder) {
     reporter.start(report);
     ControlState& state = control.state();
@@ -409,7 +352,10 @@ struct Trainer::Impl {
       reporter.begin_batches();
       for (int64_t i = 0; i < sampler.num_batches() && !finder.finished(); ++i) {
         const StepResult result = update(loader, sampler.num_batches(), finder.next_rate());
-        record_loss(finder, result);
+        // Rank 0's loss feeds every rank's finder, so that all of them end with the same update.
+        const double loss = result.finite ? result.loss_sum / static_cast<double>(result.images)
+                                          : std::numeric_limits<double>::quiet_NaN();
+        finder.record(broadcast_number(session.control(), loss, 0, "range test"));
         if (result.stop_requested) return finder.finished();
       }
     }

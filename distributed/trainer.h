@@ -3,29 +3,19 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
 #include "core/image_classifier.h"
 #include "core/lr_finder.h"
-#include "data/image_source.h"
-#include "data/split.h"
 #include "distributed/checkpoint.h"
 #include "distributed/devices.h"
 #include "distributed/mpi_session.h"
+#include "distributed/training_data.h"
 #include "distributed/training_observer.h"
 
 namespace lockstep {
-
-// The images a run uses, as every rank sees them; what it refers to must outlive the trainer.
-struct TrainingData {
-  ImageSetInfo info;
-  std::span<const int32_t> train_labels, test_labels;
-  TrainValidationSplit split;
-  ImageSource* source = nullptr;
-};
 
 struct TrainerOptions {
   std::string run_directory;  // rank 0 writes checkpoints there; empty: nothing is written
@@ -46,8 +36,9 @@ class Trainer {
   ~Trainer();
   // Trains to the end that the configuration, the limits or a signal set; equal on every rank.
   EndReport run();
-  // Instead of run: trains at the rates that the finder asks for, whatever the schedule, over as many passes as that takes, until it has finished; equal on
-  // every rank. Writes nothing. False: a stop was requested before.
+  // Instead of run: trains at the rates that the finder asks for, whatever the schedule, over as
+  // many passes as that takes, until it has finished; equal on every rank. Writes nothing. False: a
+  // stop was requested before.
   bool run_range_test(LrFinder& finder);
 
   const StartReport& plan() const;

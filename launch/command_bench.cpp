@@ -185,9 +185,8 @@ void add_bench_command(CLI::App& program, Run& run) {
   command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   command
-      ->add_option("--set",
-                   options->assignments,
-                   "Configuration as for train, such as model.head=compact")
+      ->add_option(
+          "--set", options->assignments, "Configuration as for train, such as model.head=compact")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();

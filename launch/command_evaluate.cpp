@@ -11,6 +11,7 @@
 #include "distributed/image_store.h"
 #include "distributed/preflight.h"
 #include "distributed/trainer_setup.h"
+#include "distributed/validation_batch.h"
 #include "distributed/validator.h"
 #include "launch/commands.h"
 #include "launch/console.h"
@@ -77,6 +78,8 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
                   .validation;
   }
   const auto communicator = make_communicator(session, device);
+  const ValidationBatch batch =
+      choose_validation_batch(config, *model, info, format, session, /*before=*/0);
   const EvaluationResult result = evaluate(*model,
                                            store.source(),
                                            info,
@@ -84,7 +87,7 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
                                            split,
                                            indices,
                                            format,
-                                           config.validation.batch_size,
+                                           batch.size,
                                            *communicator);
   if (session.topology().rank != 0) return 0;
   if (options.json) {

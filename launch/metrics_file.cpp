@@ -86,6 +86,8 @@ void MetricsFile::on_start(const StartReport& report) {
                        {"precision", report.precision},
                        {"model", report.model},
                        {"parameters", report.parameters},
+                       {"num_classes", report.num_classes},
+                       {"validation_batch_size", report.validation_batch_size},
                        {"config_digest", report.config_digest},
                        {"data_digest", report.data_digest}};
   if (!report.initial_weights_digest.empty())

@@ -54,11 +54,8 @@ std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndR
                             stopping.min_delta > 0 ? " or a lower early_stopping.min_delta" : "");
 }
 
-ProgressLines::ProgressLines(std::string run_directory,
-                             int64_t limit_steps,
-                             EarlyStoppingConfig stopping)
-    : run_directory_(std::move(run_directory)),
-      limit_steps_(limit_steps),
+ProgressLines::ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping)
+    : limit_steps_(limit_steps),
       stopping_(std::move(stopping)),
       bar_(isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1 &&
            std::getenv("NO_COLOR") == nullptr) {}
@@ -164,7 +161,6 @@ void ProgressLines::on_end(const EndReport& report) {
         report.steps,
         format_duration(report.seconds));
   }
-  if (!run_directory_.empty()) say("run directory: {}\n", run_directory_);
 }
 
 }  // namespace lockstep

@@ -15,7 +15,7 @@ namespace lockstep {
 class ProgressLines final : public TrainingObserver {
  public:
   // limit_steps: updates after which the run ends; 0 = those of all epochs.
-  ProgressLines(std::string run_directory, int64_t limit_steps, EarlyStoppingConfig stopping);
+  ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping);
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -25,7 +25,6 @@ class ProgressLines final : public TrainingObserver {
   using Clock = std::chrono::steady_clock;
   void clear_bar();
 
-  std::string run_directory_;
   int64_t limit_steps_;
   EarlyStoppingConfig stopping_;
   bool bar_;

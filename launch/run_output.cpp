@@ -11,7 +11,7 @@ RunOutput::RunOutput(const std::string& run_directory,
                      const std::string& environment_json)
     : directory_(run_directory, config, resume),
       report_(run_directory),
-      progress_(run_directory, config.limits.steps, config.early_stopping) {
+      progress_(config.limits.steps, config.early_stopping) {
   if (resume) {
     checkpoint_ = load_newest_checkpoint(
         run_directory, [](const std::string& warning) { say("warning: {}\n", warning); });

@@ -8,6 +8,7 @@
 
 #include "core/batch_norm.h"
 #include "core/dropout.h"
+#include "core/max_pool.h"
 #include "core/models/layers.h"
 
 namespace lockstep::models {
@@ -17,6 +18,8 @@ constexpr double kPublishedDropout = 0.2;           // torchvision's; the paper'
 constexpr double kPublishedAuxiliaryDropout = 0.7;  // section 5
 constexpr double kAuxiliaryWeight = 0.3;            // section 5
 constexpr double kEpsilon = 1e-3;                   // torchvision's BasicConv2d
+constexpr MaxPoolOptions kSameSizePool{.size = 3, .stride = 1, .padding = 1, .ceil_mode = true};
+constexpr MaxPoolOptions kHalvingPool{.size = 3, .stride = 2, .ceil_mode = true};
 constexpr int64_t kAuxiliarySide = 4;
 constexpr int64_t kAuxiliaryWidth = 1024;
 
@@ -38,11 +41,6 @@ class BasicConv final : public torch::nn::Module {
 };
 
 using BasicConvPointer = std::shared_ptr<BasicConv>;
-
-// torch.nn.MaxPool2d(kernel, stride, padding, ceil_mode=True)
-at::Tensor max_pool(const at::Tensor& x, int64_t kernel, int64_t stride, int64_t padding = 0) {
-  return at::max_pool2d(x, kernel, stride, padding, 1, /*ceil_mode=*/true);
-}
 
 // Output channels of an inception module's convolutions (table 1's columns).
 struct Widths {
@@ -72,7 +70,7 @@ class Inception final : public torch::nn::Module {
     const at::Tensor one = branch1_->forward(x, context);
     const at::Tensor three = branch2_.second->forward(branch2_.first->forward(x, context), context);
     const at::Tensor five = branch3_.second->forward(branch3_.first->forward(x, context), context);
-    const at::Tensor pooled = branch4_->forward(max_pool(x, 3, 1, 1), context);
+    const at::Tensor pooled = branch4_->forward(max_pool(x, kSameSizePool), context);
     return at::cat({one, three, five, pooled}, 1);
   }
 
@@ -155,17 +153,17 @@ class GoogLeNet final : public ImageClassifier {
       if (context.training) output.auxiliary_logits.push_back(head.forward(x, context));
     };
     at::Tensor x = conv1_->forward(images, context);
-    if (imagenet_stem_) x = max_pool(x, 3, 2);
+    if (imagenet_stem_) x = max_pool(x, kHalvingPool);
     x = conv3_->forward(conv2_->forward(x, context), context);
-    x = max_pool(x, 3, 2);
+    x = max_pool(x, kHalvingPool);
     for (const auto& module : stage3_) x = module->forward(x, context);
-    x = max_pool(x, 3, 2);
+    x = max_pool(x, kHalvingPool);
     x = stage4_[0]->forward(x, context);
     attach(*auxiliary1_, x);
     for (const size_t i : {1, 2, 3}) x = stage4_[i]->forward(x, context);
     attach(*auxiliary2_, x);
     x = stage4_[4]->forward(x, context);
-    x = max_pool(x, 2, 2);
+    x = max_pool(x, {.size = 2, .stride = 2, .ceil_mode = true});
     for (const auto& module : stage5_) x = module->forward(x, context);
     output.logits = fc_->forward(dropout(global_average_pool(x), dropout_, 0, context));
     return output;

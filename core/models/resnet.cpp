@@ -10,6 +10,7 @@
 
 #include "core/batch_norm.h"
 #include "core/error.h"
+#include "core/max_pool.h"
 #include "core/models/layers.h"
 #include "core/stochastic_depth.h"
 
@@ -160,7 +161,7 @@ class ResNet final : public ImageClassifier {
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
     at::Tensor x = bn1_->forward(conv1_->forward(images), context, true);
-    if (imagenet_stem_) x = at::max_pool2d(x, 3, 2, 1);
+    if (imagenet_stem_) x = max_pool(x, {.size = 3, .stride = 2, .padding = 1});
     for (const auto& block : blocks_) x = block->forward(x, context);
     return {fc_->forward(global_average_pool(x)), {}};
   }

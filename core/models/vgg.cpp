@@ -7,6 +7,7 @@
 #include "core/batch_norm.h"
 #include "core/dropout.h"
 #include "core/error.h"
+#include "core/max_pool.h"
 #include "core/models/layers.h"
 
 namespace lockstep::models {
@@ -76,7 +77,7 @@ class Vgg final : public ImageClassifier {
     for (Layer& layer : layers_) {
       x = layer.conv->forward(x);
       x = layer.norm ? layer.norm->forward(x, context, true) : x.relu_();
-      if (layer.pool) x = at::max_pool2d(x, 2, 2);
+      if (layer.pool) x = max_pool(x, {.size = 2, .stride = 2});
     }
     if (compact_) return {compact_->forward(global_average_pool(x)), {}};
     x = dropout(first_linear(x).relu_(), dropout_, 0, context);

@@ -126,6 +126,7 @@ class MetricsReader {
     run_.device = text(event, "device");
     run_.parameters = count(event, "parameters");
     run_.world_size = count(event, "world_size");
+    run_.num_classes = count(event, "num_classes");
     const auto hosts = event.find("hosts");
     run_.num_hosts =
         hosts != event.end() && hosts->is_array() ? static_cast<int64_t>(hosts->size()) : 0;

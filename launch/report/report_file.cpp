@@ -8,6 +8,7 @@
 
 #include "core/durable_file.h"
 #include "core/error.h"
+#include "launch/console.h"
 #include "launch/report/prediction_file.h"
 #include "launch/report/report_page.h"
 
@@ -46,7 +47,9 @@ void write_report(const std::vector<std::string>& run_directories, const std::st
 }
 
 ReportWriter::~ReportWriter() {
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  say("run directory: {}{}\n", run_directory_, written_ ? ", with report.html to look at" : "");
 }
 
 void ReportWriter::on_start(const StartReport&) {
@@ -60,6 +63,7 @@ void ReportWriter::on_end(const EndReport&) {
   thread_ = std::thread([this] {
     try {
       write_results(run_directory_, test_);
+      written_ = true;
     } catch (const std::exception& error) {
       fmt::print(stderr, "lockstep: warning: no report of this run: {}\n", error.what());
     }

@@ -85,9 +85,11 @@ RunFacts run_facts(const RunRecord& run) {
     }
   }
   if (seconds > 0) facts.images_per_second = images / seconds;
-  const double classes =
-      run.predictions ? static_cast<double>(run.predictions->summary.num_classes) : 1;
-  facts.analysis = analyse_curves(learning_curves(run), std::log(classes));
+  // Runs of older programs tell the number of classes only by their predictions.
+  int64_t classes = run.num_classes;
+  if (classes < 1 && run.predictions) classes = run.predictions->summary.num_classes;
+  facts.analysis = analyse_curves(learning_curves(run),
+                                  std::log(static_cast<double>(std::max<int64_t>(1, classes))));
   tell_ending(run, facts);
   return facts;
 }

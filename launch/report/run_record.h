@@ -42,6 +42,7 @@ struct RunRecord {
   std::string directory;
   std::string model, precision, backend, device;  // of the last start
   int64_t parameters = 0, world_size = 0, num_hosts = 0;
+  int64_t num_classes = 0;  // 0: not known
   int64_t num_starts = 0;
   std::vector<StepRecord> steps;  // evenly thinned
   std::vector<EpochRecord> epochs;

@@ -104,6 +104,19 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.lr_schedule.gamma, 1.0);
 }
 
+TEST(Config, AValidationBatchMayBeLeftToTheProgram) {
+  for (const Config& config : {parse(R"({"validation": {"batch_size": "auto"}})"),
+                               parse("", {"validation.batch_size=auto"})}) {
+    EXPECT_EQ(config.validation.batch_size, 0);
+    EXPECT_THAT(config_to_json(config), HasSubstr("\"batch_size\": \"auto\""));
+    EXPECT_THAT(config_differences(parse(config_to_json(config)), config), IsEmpty());
+    EXPECT_NE(config_digest(config), config_digest(Config{}));
+  }
+  for (const char* assignment : {"validation.batch_size=0", "validation.batch_size=most"}) {
+    EXPECT_THAT(refused_assignment(assignment), HasSubstr("an integer, at least 1, or auto"));
+  }
+}
+
 TEST(Config, AssignmentsOverlayTheFileInOrder) {
   const Config config = parse(R"({"batch_size": 64, "epochs": 3})",
                               {"batch_size=32",

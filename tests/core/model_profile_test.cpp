@@ -27,20 +27,20 @@ TEST(ModelProfile, HasTorchvisionsMultiplyAdds) {
   }
 }
 
-// Each convolution's output (its ReLU works in place), each pool's output and its int64 indices,
-// the mean and the logits: what backward needs of VGG-11, by hand.
+// Each convolution's output (its ReLU works in place), each pool's output and a byte a value
+// for where it came from, the mean and the logits: what backward needs of VGG-11, by hand.
 TEST(ModelProfile, CountsWhatBackwardNeeds) {
   const ModelProfile p = profile("vgg11", {.head = ModelHead::kCompact});
   int64_t bytes = 0;
   for (const auto& [channels, side, convolutions] :
        {std::tuple{64, 32, 1}, {128, 16, 1}, {256, 8, 2}, {512, 4, 2}, {512, 2, 2}}) {
     bytes += convolutions * channels * side * side * 4;
-    bytes += channels * (side / 2) * (side / 2) * (4 + 8);
+    bytes += channels * (side / 2) * (side / 2) * (4 + 1);
   }
   bytes += 512 * 4 + 10 * 4;
   EXPECT_NEAR(static_cast<double>(p.training_bytes), static_cast<double>(bytes), 4096);
   // The largest neighbours: the first convolution's output and the pool's.
-  const int64_t most = 64 * 32 * 32 * 4 + 64 * 16 * 16 * (4 + 8);
+  const int64_t most = 64 * 32 * 32 * 4 + 64 * 16 * 16 * (4 + 1);
   EXPECT_NEAR(static_cast<double>(p.evaluation_bytes),
               static_cast<double>(most),
               0.25 * static_cast<double>(most));

@@ -53,8 +53,10 @@ TEST(RunControl, StateSurvivesItsJson) {
   state.train_loss_sum = 12345.678901234567;
   state.train_correct = 99;
   state.train_images = 100;
+  state.validation_batch_size = 2048;
   const ControlState back = control_state_from_json(to_json(state), "test");
   EXPECT_EQ(back.train_loss_sum, state.train_loss_sum);
+  EXPECT_EQ(back.validation_batch_size, state.validation_batch_size);
   EXPECT_EQ(back.plateau.factor, state.plateau.factor);
   EXPECT_EQ(back.plateau.best, state.plateau.best);
   EXPECT_EQ(back.early_stopping.best, state.early_stopping.best);

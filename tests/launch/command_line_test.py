@@ -72,6 +72,13 @@ class CommandLine(unittest.TestCase):
         file.write_text(first.stdout)
         self.assertEqual(run("train", file, "--print-config").stdout, first.stdout)
 
+    def test_recipes_are_configurations(self):
+        recipes = sorted((pathlib.Path(__file__).parents[2] / "launch" / "recipes").rglob("*.json"))
+        self.assertGreater(len(recipes), 3)
+        for recipe in recipes:
+            result = run("train", recipe, "--print-config")
+            self.assertEqual(result.returncode, 0, f"{recipe}: {result.stderr}")
+
     def test_bad_configurations_are_refused_by_name(self):
         cases = {'{"optimizer": {"learning_rat": 1}}': "learning_rate", '{"epochs": "ten"}': "epochs", '{"epochs": 1, "epochs": 2}': "epochs",
                  '{"optimizer": {"momentum": NaN}}': "", '{"batch_size": 0}': "batch_size", '{"epochs": 1.5}': "epochs", "[1]": "", "{": ""}
@@ -264,6 +271,28 @@ class CommandLine(unittest.TestCase):
         self.assert_refused(self.train("--find-lr", "--find-lr-updates", 3, run_dir="bad-find"), 64, "20")
         self.assert_refused(self.train("--find-lr", "--resume", run_dir="bad-find"), 64, "--resume")
         self.assertFalse((self.folder / "bad-find").exists())
+
+    def test_a_validation_batch_by_memory_is_recorded_and_kept(self):
+        options = ("--set", "epochs=1", "--set", "validation.batch_size=auto")
+        result = self.train(*options, "--set", "limits.steps=3", ranks=2, run_dir="auto-batch")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("validation.batch_size: ", result.stdout)
+        self.assertEqual(result.stdout.count("validation.batch_size: "), 1)
+        lines = [json.loads(line) for line in (self.folder / "auto-batch" / "metrics.jsonl").read_text().splitlines()]
+        size = lines[0]["validation_batch_size"]
+        self.assertTrue(1 <= size <= 4096 and size & (size - 1) == 0, size)
+        state = json.loads(max((self.folder / "auto-batch" / "checkpoints").glob("*/state.json")).read_text())
+        self.assertEqual(state["validation_batch_size"], size)
+        # Evaluation is exact whatever the batch: each image once.
+        fixed = self.train("--set", "epochs=1", "--set", "validation.batch_size=7", "--set", "limits.steps=3", ranks=2, run_dir="seven")
+        self.assertEqual(fixed.returncode, 0, fixed.stderr)
+        other = [json.loads(line) for line in (self.folder / "seven" / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual(other[0]["validation_batch_size"], 7)
+        epoch, same = (next(line for line in run if line["event"] == "epoch") for run in (lines, other))
+        self.assertAlmostEqual(epoch["validation_loss"], same["validation_loss"], places=5)
+        evaluated = run("evaluate", self.folder / "auto-batch", "--data", self.data, "--json")
+        self.assertEqual(evaluated.returncode, 0, evaluated.stderr)
+        self.assertEqual(json.loads(evaluated.stdout)["images"], 101)
 
     def test_dry_run_writes_nothing(self):
         result = self.train("--dry-run", ranks=2, run_dir="dry")

@@ -1,11 +1,14 @@
-#include "core/batch_norm_kernels.h"
+#include "core/instruction_set.h"
 
 #include <atomic>
 
 namespace lockstep::kernels {
 namespace {
 
-std::atomic<const BatchNormKernels*> forced{nullptr};
+std::atomic<InstructionSet>& chosen() {
+  static std::atomic<InstructionSet> set{best_instruction_set()};
+  return set;
+}
 
 }  // namespace
 
@@ -28,24 +31,8 @@ InstructionSet best_instruction_set() {
   return supported(InstructionSet::kAvx2) ? InstructionSet::kAvx2 : InstructionSet::kPortable;
 }
 
-const BatchNormKernels& batch_norm_kernels(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512:
-      return batch_norm_kernels_avx512();
-    case InstructionSet::kAvx2:
-      return batch_norm_kernels_avx2();
-    case InstructionSet::kPortable:
-      break;
-  }
-  return batch_norm_kernels_portable();
-}
+InstructionSet instruction_set() { return chosen().load(std::memory_order_relaxed); }
 
-const BatchNormKernels& batch_norm_kernels() {
-  static const BatchNormKernels& best = batch_norm_kernels(best_instruction_set());
-  const BatchNormKernels* chosen = forced.load(std::memory_order_relaxed);
-  return chosen ? *chosen : best;
-}
-
-void force_instruction_set(InstructionSet set) { forced.store(&batch_norm_kernels(set)); }
+void force_instruction_set(InstructionSet set) { chosen().store(set); }
 
 }  // namespace lockstep::kernels

@@ -1,0 +1,24 @@
+// Which of this processor's instruction sets the CPU kernels use.
+#pragma once
+
+namespace lockstep::kernels {
+
+enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+
+bool supported(InstructionSet set);
+InstructionSet best_instruction_set();
+// The best set this processor has, unless a test forces another.
+InstructionSet instruction_set();
+void force_instruction_set(InstructionSet set);
+
+// Of three tables of kernels, the one for `set`.
+template <typename Kernels>
+const Kernels& kernels_for(InstructionSet set,
+                           const Kernels& portable,
+                           const Kernels& avx2,
+                           const Kernels& avx512) {
+  if (set == InstructionSet::kAvx512) return avx512;
+  return set == InstructionSet::kAvx2 ? avx2 : portable;
+}
+
+}  // namespace lockstep::kernels

@@ -1,0 +1,21 @@
+// How much memory this process may still take.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+namespace lockstep {
+
+// Bytes the host still gives this process: MemAvailable of /proc/meminfo, or what the tightest of
+// the control groups that hold the process leaves, whichever is less. Cached file pages that a
+// group could drop (inactive_file) count as free. Control groups of version 2 and 1; those that are
+// not there set no limit. `root`: where /proc and /sys are found. Throws Error(kInternal) without
+// /proc/meminfo.
+int64_t available_host_bytes(const std::string& root = "/");
+
+// The same of `device`: a GPU's free memory, or the host's.
+int64_t available_bytes(at::Device device);
+
+}  // namespace lockstep
