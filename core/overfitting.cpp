@@ -14,6 +14,8 @@ constexpr int64_t kLeastRiseEpochs = 3;     // of smoothed validation loss above
 constexpr double kLeastRise = 0.02;         // relative to the sweet spot
 constexpr double kFluctuations = 3.0;       // standard deviations of one epoch's value
 constexpr double kLeastTrend = 2.2;         // Mann-Kendall z: 1.4 % by chance
+constexpr double kLargeRise = 0.2;          // relative to the sweet spot
+constexpr double kLeastTrendOfLarge = 1.3;  // z, where the smoothed rise is large: 10 % by chance
 constexpr double kLeastImprovement = 0.01;  // relative, over the last fifth: still improving
 constexpr double kHighLoss = 0.5;           // of the loss of guessing
 constexpr double kGuessing = 0.75;          // of the loss of guessing: next to nothing was learnt
@@ -106,7 +108,9 @@ size_t lasting_rise(const KnownCurves& known, size_t sweet_spot) {
   size_t above = n;
   while (above > sweet_spot + 1 && smooth[above - 1] > bound) --above;
   if (n - above < static_cast<size_t>(kLeastRiseEpochs)) return 0;
-  if (rising_trend(known.validation, sweet_spot + 1) < kLeastTrend) return 0;
+  const bool large = smooth[n - 1] > smooth[sweet_spot] + kLargeRise * std::abs(smooth[sweet_spot]);
+  const double least_trend = large ? kLeastTrendOfLarge : kLeastTrend;
+  if (rising_trend(known.validation, sweet_spot + 1) < least_trend) return 0;
   size_t begin = above;
   while (begin > sweet_spot + 1 && smooth[begin - 1] >= smooth[begin - 2]) --begin;
   return begin;
@@ -141,6 +145,13 @@ std::string sweet_spot_words(const OverfittingAnalysis& a) {
       a.sweet_spot_loss,
       a.gap_at_sweet_spot,
       a.final_gap);
+}
+
+// What validation loss did after that, in a run that is not called overfit.
+std::string since_words(const OverfittingAnalysis& a) {
+  const double rise = a.final_validation_loss - a.sweet_spot_loss;
+  if (rise <= kLeastRise * std::abs(a.sweet_spot_loss)) return "has not risen since";
+  return fmt::format("ended {:.4f} above that, no more than its fluctuation explains", rise);
 }
 
 constexpr const char* kAgainstOverfitting =
@@ -237,15 +248,16 @@ std::string verdict_text(const OverfittingAnalysis& a) {
     case Verdict::kGood:
       if (a.final_gap > kWideGap * a.final_validation_loss) {
         return fmt::format(
-            "good, with a wide gap: {} and has not risen since, but training images are learnt far "
-            "better than others\nto narrow it: {}",
+            "good, with a wide gap: {} and {}, but training images are learnt far better than "
+            "others\nto narrow it: {}",
             sweet_spot_words(a),
+            since_words(a),
             kAgainstOverfitting);
       }
       return fmt::format(
-          "good: {} and has not risen since\nto go further: a larger model (model.name) or another "
-          "lr_schedule.name",
-          sweet_spot_words(a));
+          "good: {} and {}\nto go further: a larger model (model.name) or another lr_schedule.name",
+          sweet_spot_words(a),
+          since_words(a));
     case Verdict::kOverfitting:
       return fmt::format(
           "overfitting since epoch {}: validation loss rises while training loss falls; {}\nto "

@@ -137,6 +137,51 @@ TEST(Overfitting, FindsANoisyUOfEverySeed) {
   }
 }
 
+// A run of 1,000 images of CIFAR-10, whose validation loss jumps from epoch to epoch as it rises.
+TEST(Overfitting, ALargeRiseIsOneHoweverItFluctuates) {
+  const LearningCurves curves{{3.845,
+                               3.542,
+                               3.437,
+                               3.255,
+                               3.141,
+                               2.962,
+                               2.692,
+                               2.494,
+                               2.235,
+                               2.161,
+                               1.910,
+                               1.712,
+                               1.708,
+                               1.393,
+                               1.094,
+                               0.976},
+                              {6.218,
+                               3.689,
+                               2.609,
+                               2.284,
+                               2.249,
+                               2.251,
+                               2.589,
+                               2.238,
+                               2.442,
+                               3.097,
+                               2.580,
+                               3.463,
+                               2.827,
+                               2.769,
+                               3.223,
+                               3.234}};
+  EXPECT_EQ(analyse_curves(curves, kTenClasses).verdict, Verdict::kOverfitting);
+}
+
+TEST(Overfitting, TheWordsSayWhenALossEndedHigher) {
+  OverfittingAnalysis a{.sweet_spot_loss = 1.0, .final_validation_loss = 1.1};
+  a.verdict = Verdict::kGood;
+  EXPECT_THAT(verdict_text(a), ::testing::HasSubstr("ended 0.1000 above that"));
+  a.final_validation_loss = 1.01;
+  EXPECT_THAT(verdict_text(a), ::testing::HasSubstr("has not risen since"));
+}
+
 TEST(Overfitting, APlateauThatFluctuatesRarelyAlarmsInAWholeRun) {
   int alarms = 0;
   for (uint64_t seed = 1; seed <= 100; ++seed) {

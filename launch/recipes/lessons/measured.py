@@ -27,8 +27,9 @@ def words(log):
     if not log.exists():
         return []
     lines = log.read_text().splitlines()
-    last = max((i for i, line in enumerate(lines) if line.startswith("run directory:")), default=len(lines))
-    return [line for i, line in enumerate(lines) if line.startswith("warning:") or i > last]
+    last = max((i for i, line in enumerate(lines) if line.startswith("test loss")), default=len(lines))
+    verdict = [line for line in lines[last + 1 :] if not line.startswith("run directory:")]
+    return [line for line in lines if line.startswith("warning:")] + verdict
 
 
 def read_runs(out, recipes, seeds):
