@@ -293,8 +293,9 @@ Fields early_stopping_fields() {
           "early_stopping.enabled",
           "stop when validation no longer improves; inactive without validation images"),
       text<kStopping, &E::quantity>("early_stopping.quantity", kQuantities, "what must improve"),
-      number<kStopping, &E::patience>(
-          "early_stopping.patience", kCount, "epochs without an improvement before the run stops"),
+      number<kStopping, &E::patience>("early_stopping.patience",
+                                      kCount,
+                                      "epochs without an improvement before the run stops; 0 as 1"),
       number<kStopping, &E::min_delta>(
           "early_stopping.min_delta", kNotNegative, "least change that counts as an improvement"),
       flag<kStopping, &E::restore_best>(

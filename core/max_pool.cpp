@@ -4,6 +4,11 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
 #include "core/max_pool_kernels.h"
 
 namespace lockstep {
@@ -37,7 +42,7 @@ MaxPoolShape shape_of(const at::Tensor& x, const MaxPoolOptions& options) {
           .bf16 = x.scalar_type() == at::kBFloat16};
 }
 
-// Rows are one thread's work.
+// Each row is written by one thread: the same numbers at any number of them.
 template <typename Pass>
 void over_rows(int64_t rows, Pass&& pass) {
   at::parallel_for(0, rows, 1, std::forward<Pass>(pass));
@@ -64,6 +69,7 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    LOCKSTEP_CHECK(!at::GradMode::is_enabled(), "max_pool has no second derivative");
     const at::Tensor taps = context->get_saved_variables()[0];
     const std::vector<int64_t> o = context->saved_data["options"].toIntVector();
     const at::Tensor dy = gradients[0].contiguous(kLayout);
@@ -81,9 +87,10 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
 
 bool has_kernel(const at::Tensor& x, const MaxPoolOptions& options) {
   constexpr int64_t kLargestSize = 16;  // taps are numbered in a byte
-  return x.is_cpu() && x.dim() == 4 && x.is_contiguous(kLayout) && !x.is_contiguous() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
-         options.size <= kLargestSize && options.stride > 0 &&
+  const bool channels_last = x.is_contiguous(kLayout) && (x.numel() == 0 || !x.is_contiguous());
+  return x.is_cpu() && x.dim() == 4 && channels_last &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && options.size > 0 &&
+         options.size <= kLargestSize && options.stride > 0 && options.padding >= 0 &&
          2 * options.padding <= options.size &&
          std::min(x.size(2), x.size(3)) + 2 * options.padding >= options.size;
 }

@@ -12,7 +12,8 @@ struct MaxPoolOptions {
 
 // What torch.nn.MaxPool2d makes of [N, C, H, W] (float32, bfloat16, others ATen takes), bit for bit
 // in float32, gradient included; bfloat16 gradients are summed in float32. ATen's kernels, where
-// there are none of ours, keep 8 bytes a value for backward; ours keep one.
+// there are none of ours, keep 8 bytes a value for backward; ours keep one, and have no second
+// derivative.
 at::Tensor max_pool(const at::Tensor& x, const MaxPoolOptions& options);
 
 }  // namespace lockstep

@@ -60,7 +60,7 @@ void forward_of(const MaxPoolShape& shape,
             tap = take ? Mask{} + static_cast<int32_t>(i * shape.size + j) : tap;
           }
         }
-        T::store_vector(y + out + c, best);
+        T::store_exact(y + out + c, best);
         const Bytes bytes = __builtin_convertvector(tap, Bytes);
         std::memcpy(taps + out + c, &bytes, sizeof bytes);
       }

@@ -48,9 +48,10 @@ std::vector<double> smoothed_curve(const std::vector<double>& curve);
 // Overfitting is stated when, after the sweet spot, (1) the smoothed validation loss of the last
 // three epochs or more lies above the sweet spot's by 2 % and by three times the fluctuation of
 // single epochs, (2) a one-sided Mann-Kendall test (Mann 1945) finds the unsmoothed values rising,
-// z >= 2.2 (1.3 where the smoothed rise is a fifth of the sweet spot's loss or more), and (3) the smoothed training loss is lower than where the rise began. A plateau, a
-// lone spike or a rise that went back does not pass. `chance_loss`: of guessing (log of the number
-// of classes), by which high losses are told; 0 = not known, and nothing is called underfit.
+// z >= 2.2 (1.3 where the smoothed rise is a fifth of the sweet spot's loss or more), and (3) the
+// smoothed training loss is lower than where the rise began. A plateau, a lone spike or a rise that
+// went back does not pass. `chance_loss`: of guessing (log of the number of classes), by which high
+// losses are told; 0 = not known, and nothing is called underfit.
 OverfittingAnalysis analyse_curves(const LearningCurves& curves, double chance_loss);
 
 // "too_short", "underfit", "still_improving", "good", "overfitting", "unstable"

@@ -36,6 +36,7 @@ struct Float32 {
     return v;
   }
   static void store_vector(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
+  static void store_exact(float* p, Vector v) { store_vector(p, v); }
 };
 
 struct BFloat16 {
@@ -61,6 +62,11 @@ struct BFloat16 {
     std::memcpy(&half, p, sizeof half);
     const Words words = __builtin_convertvector(half, Words) << 16;
     return reinterpret_cast<Vector>(words);
+  }
+  // Of values that came from memory as they are: nothing is rounded, nothing flushed to zero.
+  static void store_exact(uint16_t* p, Vector v) {
+    const HalfWords half = __builtin_convertvector(reinterpret_cast<Words>(v) >> 16, HalfWords);
+    std::memcpy(p, &half, sizeof half);
   }
   static void store_vector(uint16_t* p, Vector v) {
 #ifdef __AVX512BF16__

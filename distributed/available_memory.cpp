@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 #endif
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
@@ -63,7 +65,7 @@ int64_t left_in_group(const fs::path& folder, const GroupFiles& files) {
   const auto usage = read_number(folder / files.usage);
   if (!limit || !usage) return kUnlimited;
   const int64_t droppable = read_entry(folder / "memory.stat", files.droppable).value_or(0);
-  return std::max<int64_t>(0, *limit - *usage + droppable);
+  return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *usage - droppable));
 }
 
 // A group and all above it: each limits what is below. Inside a container the path may be the

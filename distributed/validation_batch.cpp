@@ -2,8 +2,11 @@
 
 #include <ATen/ops/zeros.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
+#include <string>
 
 #include "core/model_profile.h"
 #include "distributed/available_memory.h"
@@ -14,18 +17,22 @@ namespace {
 
 constexpr int64_t kMostImages = 4096;
 
-int64_t bytes_per_image(ImageClassifier& model,
-                        const ImageSetInfo& info,
-                        const BatchFormat& format) {
+// Of the model's activations and of the batches that the loader holds beside them on the device:
+// one prepared while another is evaluated.
+int64_t device_bytes_per_image(ImageClassifier& model,
+                               const ImageSetInfo& info,
+                               const BatchFormat& format) {
   const at::Tensor image = at::zeros({1, info.channels, info.height, info.width},
                                      at::TensorOptions(format.device).dtype(format.dtype))
                                .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast
                                                                 : at::MemoryFormat::Contiguous);
   model.eval();
-  // The loader prepares one batch while another is evaluated.
   return evaluation_bytes_per_image(model, image) + 2 * static_cast<int64_t>(image.nbytes()) +
          2 * info.image_bytes();
 }
+
+// Two batches of bytes, which a GPU's loader holds in pinned memory, in blocks of powers of two.
+int64_t host_bytes_per_image(const ImageSetInfo& info) { return 4 * info.image_bytes(); }
 
 }  // namespace
 
@@ -45,21 +52,29 @@ ValidationBatch choose_validation_batch(const Config& config,
   batch.size = config.validation.batch_size;
   if (batch.size > 0) return batch;
   agree(session.control(), "choosing validation.batch_size", [&] {
-    batch.bytes_per_image = bytes_per_image(model, info, format);
-    // Ranks look at the memory at about the same time, before any has taken its share. A GPU is one
-    // rank's unless distributed.allow_shared_gpu; sharing it as the host is shared is safe then.
-    const bool shared = format.device.is_cpu() || config.distributed.allow_shared_gpu;
-    batch.free_bytes =
-        available_bytes(format.device) / (shared ? session.topology().local_size : 1);
+    // Ranks look at the memory at about the same time, before any has taken its share.
+    const int64_t host_share = available_host_bytes() / session.topology().local_size;
+    batch.bytes_per_image = device_bytes_per_image(model, info, format);
+    batch.free_bytes = host_share;
+    if (!format.device.is_cpu()) {
+      const bool shared = config.distributed.allow_shared_gpu;
+      batch.free_bytes =
+          available_bytes(format.device) / (shared ? session.topology().local_size : 1);
+    }
+    batch.size = validation_batch_that_fits(batch.bytes_per_image, batch.free_bytes);
+    if (!format.device.is_cpu()) {
+      batch.size =
+          std::min(batch.size, validation_batch_that_fits(host_bytes_per_image(info), host_share));
+    }
   });
-  const std::string own = std::to_string(batch.free_bytes);
-  for (const std::string& free : session.control().all_gather(own, "free memory"))
-    batch.free_bytes = std::min<int64_t>(batch.free_bytes, std::stoll(free));
-  batch.size = validation_batch_that_fits(batch.bytes_per_image, batch.free_bytes);
+  // What fits on each rank: the least of all, on all.
+  const std::string own = fmt::format("{} {}", batch.size, batch.free_bytes);
+  for (const std::string& text : session.control().all_gather(own, "validation.batch_size")) {
+    batch.size = std::min<int64_t>(batch.size, std::stoll(text));
+    batch.free_bytes =
+        std::min<int64_t>(batch.free_bytes, std::stoll(text.substr(text.find(' ') + 1)));
+  }
   if (before > 0) batch.size = std::min(batch.size, before);
-  // Hosts of different kinds may disagree about the activations: rank 0's word holds.
-  batch.size = std::stoll(
-      session.control().broadcast(std::to_string(batch.size), 0, "validation.batch_size"));
   return batch;
 }
 

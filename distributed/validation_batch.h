@@ -24,8 +24,9 @@ int64_t validation_batch_that_fits(int64_t bytes_per_image, int64_t free_bytes);
 
 // config.validation.batch_size, or for auto what fits on the rank with the least memory: the
 // model's activations in evaluation (by a trial pass), the host's free memory shared by its ranks,
-// a GPU's by those that use it. `before`: the size that the run used so far (0 = none), kept if it
-// still fits. Leaves the model in evaluation mode. Collective; equal on every rank.
+// a GPU's by those that use it, and the host's too for what its loader holds there. `before`: the
+// size that the run used so far (0 = none), kept if it still fits. Leaves the model in evaluation
+// mode. Collective; equal on every rank.
 ValidationBatch choose_validation_batch(const Config& config,
                                         ImageClassifier& model,
                                         const ImageSetInfo& info,

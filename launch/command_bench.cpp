@@ -91,14 +91,31 @@ ImageSetInfo random_set() {
   return info;
 }
 
+// The configuration behind --set, without what bench has options of its own for.
+Config read_config(const BenchOptions& options) {
+  constexpr std::pair<std::string_view, std::string_view> kOwn[] = {
+      {"model.name", "--model"},
+      {"precision", "--precision"},
+      {"batch_size", "--batch (images a rank)"},
+      {"distributed.batch_norm", "--batch-norm"}};
+  for (const std::string& assignment : options.assignments) {
+    for (const auto& [key, option] : kOwn) {
+      if (assignment.starts_with(fmt::format("{}=", key)))
+        throw_error(ExitCode::kUsage, "--set {}: bench has an option of its own for that, {}", key, option);
+    }
+  }
+  return parse_config("", options.assignments, "--set");
+}
+
 void bench_model(const BenchOptions& options,
+                 const Config& given,
                  const std::string& name,
                  const std::string& precision,
                  ImageStore* store,
                  const DeviceChoice& device,
                  MpiSession& session) {
   const Topology& topology = session.topology();
-  Config config = parse_config("", options.assignments, "--set");
+  Config config = given;
   config.model.name = name;
   config.precision = precision;
   config.optimizer.learning_rate = 1e-3;
@@ -158,9 +175,8 @@ void bench_model(const BenchOptions& options,
   }
 }
 
-int bench(const BenchOptions& options, MpiSession& session) {
+int bench(const BenchOptions& options, const Config& config, MpiSession& session) {
   choose_threads(session);
-  Config config;
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
@@ -169,7 +185,7 @@ int bench(const BenchOptions& options, MpiSession& session) {
   if (session.topology().rank == 0 && !options.json) say("{}\n", device.description);
   for (const std::string& model : options.models) {
     for (const std::string& precision : options.precisions) {
-      bench_model(options, model, precision, store ? &*store : nullptr, device, session);
+      bench_model(options, config, model, precision, store ? &*store : nullptr, device, session);
     }
   }
   return 0;
@@ -185,8 +201,9 @@ void add_bench_command(CLI::App& program, Run& run) {
   command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   command
-      ->add_option(
-          "--set", options->assignments, "Configuration as for train, such as model.head=compact")
+      ->add_option("--set",
+                   options->assignments,
+                   "Configuration of model, optimizer, device and data, such as model.head=compact")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
@@ -217,12 +234,14 @@ void add_bench_command(CLI::App& program, Run& run) {
     if (options->precisions.empty()) options->precisions = {"bf16", "fp32"};
     run = [options](int* argc, char*** argv) {
       tune_allocator();
+      Config config;
       const auto prepare = [&] {
-        parse_config("", options->assignments, "--set");
+        config = read_config(*options);
         if (!options->data.empty()) probe_image_file(options->data);
       };
-      return run_in_session(
-          argc, argv, prepare, [&](MpiSession& session) { return bench(*options, session); });
+      return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+        return bench(*options, config, session);
+      });
     };
   });
 }

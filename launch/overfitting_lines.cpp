@@ -38,7 +38,8 @@ void OverfittingLines::on_end(const EndReport& report) {
   const bool over = report.reason == "completed" || report.reason == "early_stopping";
   if (!over || !has_validation_) return;
   const OverfittingAnalysis now = analysis();
-  if (warned_ && now.overfit_since == 0) say("the rise of validation loss did not last:\n");
+  if (warned_ && now.overfit_since == 0 && now.verdict != Verdict::kUnstable)
+    say("the rise of validation loss did not last:\n");
   say("{}\n", verdict_text(now));
 }
 

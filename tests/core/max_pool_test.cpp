@@ -82,10 +82,28 @@ TEST_P(MaxPool, LetsNanAndInfinityThrough) {
     x[0][19][0][0] = -std::numeric_limits<float>::quiet_NaN();
     x[0][5] = -std::numeric_limits<float>::infinity();
     x[0][6][4][4] = std::numeric_limits<float>::infinity();
+    x[0][7] = 1e-39;  // below the smallest normal number
     for (const MaxPoolOptions& options : kAllOptions) {
-      EXPECT_TRUE(at::allclose(max_pool(x, options), aten(x, options), 0, 0, /*equal_nan=*/true));
+      const at::Tensor ours = x.clone().requires_grad_();
+      const at::Tensor theirs = x.clone().to(at::kFloat).requires_grad_();
+      const at::Tensor y = max_pool(ours, options), expected = aten(theirs, options);
+      EXPECT_TRUE(at::allclose(y.to(at::kFloat), expected, 0, 0, /*equal_nan=*/true));
+      y.backward(at::ones_like(y));
+      expected.backward(at::ones_like(expected));
+      EXPECT_TRUE(at::equal(ours.grad().to(at::kFloat), theirs.grad()));
     }
   }
+}
+
+TEST_P(MaxPool, TakesOneImageAndOneWindow) {
+  const at::Tensor x = image({1, 24, 3, 3}, at::kFloat).requires_grad_();
+  const at::Tensor other = x.detach().clone().requires_grad_();
+  const MaxPoolOptions whole{.size = 3, .stride = 3};
+  const at::Tensor y = max_pool(x, whole), expected = aten(other, whole);
+  ASSERT_TRUE(at::equal(y, expected));
+  y.sum().backward();
+  expected.sum().backward();
+  EXPECT_TRUE(at::equal(x.grad(), other.grad()));
 }
 
 TEST_P(MaxPool, TakesAnEmptyBatch) {

@@ -4,6 +4,7 @@
 usage: command_line_test.py PROGRAM MPIRUN
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -281,7 +282,8 @@ class CommandLine(unittest.TestCase):
         lines = [json.loads(line) for line in (self.folder / "auto-batch" / "metrics.jsonl").read_text().splitlines()]
         size = lines[0]["validation_batch_size"]
         self.assertTrue(1 <= size <= 4096 and size & (size - 1) == 0, size)
-        state = json.loads(max((self.folder / "auto-batch" / "checkpoints").glob("*/state.json")).read_text())
+        checkpoint = max((self.folder / "auto-batch" / "checkpoints").iterdir())
+        state = json.loads((checkpoint / "state.json").read_text())
         self.assertEqual(state["validation_batch_size"], size)
         # Evaluation is exact whatever the batch: each image once.
         fixed = self.train("--set", "epochs=1", "--set", "validation.batch_size=7", "--set", "limits.steps=3", ranks=2, run_dir="seven")
@@ -290,7 +292,16 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(other[0]["validation_batch_size"], 7)
         epoch, same = (next(line for line in run if line["event"] == "epoch") for run in (lines, other))
         self.assertAlmostEqual(epoch["validation_loss"], same["validation_loss"], places=5)
-        evaluated = run("evaluate", self.folder / "auto-batch", "--data", self.data, "--json")
+        # A resumed run keeps the size of its checkpoint, here one that today's memory would not give.
+        (checkpoint / "state.json").write_text(json.dumps({**state, "validation_batch_size": 2}))
+        manifest = json.loads((checkpoint / "manifest.json").read_text())
+        manifest["sha256"]["state.json"] = hashlib.sha256((checkpoint / "state.json").read_bytes()).hexdigest()
+        (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+        resumed = self.train(*options, "--set", "limits.steps=4", "--resume", ranks=2, run_dir="auto-batch")
+        self.assertEqual(resumed.returncode, 0, resumed.stderr)
+        starts = [json.loads(line) for line in (self.folder / "auto-batch" / "metrics.jsonl").read_text().splitlines() if '"start"' in line]
+        self.assertEqual([start["validation_batch_size"] for start in starts], [size, 2])
+        evaluated = run("evaluate", self.folder / "auto-batch", "--data", self.data, "--weights", "last", "--json")
         self.assertEqual(evaluated.returncode, 0, evaluated.stderr)
         self.assertEqual(json.loads(evaluated.stdout)["images"], 101)
 
