@@ -70,9 +70,9 @@ const BatchNormKernels& batch_norm_kernels_portable();
 const BatchNormKernels& batch_norm_kernels_avx2();
 const BatchNormKernels& batch_norm_kernels_avx512();
 
-inline const BatchNormKernels& batch_norm_kernels(InstructionSet set = instruction_set()) {
-  return kernels_for(
-      set, batch_norm_kernels_portable(), batch_norm_kernels_avx2(), batch_norm_kernels_avx512());
+inline const BatchNormKernels& batch_norm_kernels() {
+  return chosen_kernels(
+      batch_norm_kernels_portable(), batch_norm_kernels_avx2(), batch_norm_kernels_avx512());
 }
 
 }  // namespace lockstep::kernels

@@ -260,7 +260,7 @@ void forward_sums(const Activation& shape,
                   RowRange range,
                   double* sum,
                   double* squares) {
-  with_dtype(shape, [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     forward_sums_of<T>(shape, static_cast<const typename T::Value*>(x), shift, range, sum, squares);
   });
 }
@@ -272,7 +272,7 @@ void forward_apply(const Activation& shape,
                    Affine affine,
                    void* y,
                    RowRange range) {
-  with_dtype(shape, [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<bool kRelu, bool kResidual>() {
       forward_apply_of<T, kRelu, kResidual>(shape,
@@ -300,7 +300,7 @@ void backward_sums(const Activation& shape,
                    RowRange range,
                    double* sum,
                    double* product_sum) {
-  with_dtype(shape, [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<MaskFrom kMask, bool kWrite>() {
       backward_sums_of<T, kMask, kWrite>(shape,
@@ -331,7 +331,7 @@ void backward_apply(const Activation& shape,
                     const float* k,
                     void* dx,
                     RowRange range) {
-  with_dtype(shape, [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
     const auto run = [&]<MaskFrom kMask>() {
       backward_apply_of<T, kMask>(shape,

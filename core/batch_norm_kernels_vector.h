@@ -17,16 +17,6 @@ constexpr int64_t kMinBlockRows = 16;
 // largest instruction set.
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Lifts dtype and flags to template parameters.
-template <typename Call>
-void with_dtype(const Activation& shape, Call&& call) {
-  if (shape.bf16) {
-    call(BFloat16{});
-  } else {
-    call(Float32{});
-  }
-}
-
 // Visits a channels-last range: `vectors(row, channel, count)` for `count` rows of 16 channels at
 // `channel`, `scalars(row, channel, count)` for single channels behind the last full vector. Block
 // by block, so that all channels of a block are visited while it is cached.

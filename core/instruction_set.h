@@ -11,12 +11,10 @@ InstructionSet best_instruction_set();
 InstructionSet instruction_set();
 void force_instruction_set(InstructionSet set);
 
-// Of three tables of kernels, the one for `set`.
+// Of three tables of kernels, the one for instruction_set().
 template <typename Kernels>
-const Kernels& kernels_for(InstructionSet set,
-                           const Kernels& portable,
-                           const Kernels& avx2,
-                           const Kernels& avx512) {
+const Kernels& chosen_kernels(const Kernels& portable, const Kernels& avx2, const Kernels& avx512) {
+  const InstructionSet set = instruction_set();
   if (set == InstructionSet::kAvx512) return avx512;
   return set == InstructionSet::kAvx2 ? avx2 : portable;
 }

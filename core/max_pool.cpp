@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -42,11 +41,9 @@ MaxPoolShape shape_of(const at::Tensor& x, const MaxPoolOptions& options) {
           .bf16 = x.scalar_type() == at::kBFloat16};
 }
 
-// Each row is written by one thread: the same numbers at any number of them.
-template <typename Pass>
-void over_rows(int64_t rows, Pass&& pass) {
-  at::parallel_for(0, rows, 1, std::forward<Pass>(pass));
-}
+// Rows are cut over LibTorch's threads; each is written by one: the same numbers at any number of
+// them.
+constexpr int64_t kRowsAtLeast = 1;
 
 struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPool> {
   static at::Tensor forward(AutogradContext* context,
@@ -58,9 +55,10 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     at::Tensor taps = at::empty(sizes, x.options().dtype(at::kByte), kLayout);
     void* out = y.mutable_data_ptr();
     auto* tap = taps.mutable_data_ptr<uint8_t>();
-    over_rows(x.size(0) * shape.out_height, [&](int64_t begin, int64_t end) {
-      kernels::max_pool_kernels().forward(shape, x.const_data_ptr(), out, tap, begin, end);
-    });
+    at::parallel_for(
+        0, x.size(0) * shape.out_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
+          kernels::max_pool_kernels().forward(shape, x.const_data_ptr(), out, tap, begin, end);
+        });
     context->save_for_backward({taps});
     context->saved_data["options"] =
         std::vector<int64_t>{options.size, options.stride, options.padding, options.ceil_mode};
@@ -77,10 +75,11 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     const MaxPoolShape shape =
         shape_of(dx, {.size = o[0], .stride = o[1], .padding = o[2], .ceil_mode = o[3] != 0});
     void* out = dx.mutable_data_ptr();
-    over_rows(dx.size(0) * shape.in_height, [&](int64_t begin, int64_t end) {
-      kernels::max_pool_kernels().backward(
-          shape, dy.const_data_ptr(), taps.const_data_ptr<uint8_t>(), out, begin, end);
-    });
+    at::parallel_for(
+        0, dx.size(0) * shape.in_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
+          kernels::max_pool_kernels().backward(
+              shape, dy.const_data_ptr(), taps.const_data_ptr<uint8_t>(), out, begin, end);
+        });
     return {dx, at::Tensor()};
   }
 };

@@ -36,10 +36,8 @@ const MaxPoolKernels& max_pool_kernels_avx2();
 const MaxPoolKernels& max_pool_kernels_avx512();
 
 inline const MaxPoolKernels& max_pool_kernels() {
-  return kernels_for(instruction_set(),
-                     max_pool_kernels_portable(),
-                     max_pool_kernels_avx2(),
-                     max_pool_kernels_avx512());
+  return chosen_kernels(
+      max_pool_kernels_portable(), max_pool_kernels_avx2(), max_pool_kernels_avx512());
 }
 
 }  // namespace lockstep::kernels

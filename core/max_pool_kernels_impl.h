@@ -133,15 +133,10 @@ void backward_of(const MaxPoolShape& shape,
 
 void forward(
     const MaxPoolShape& shape, const void* x, void* y, uint8_t* taps, int64_t begin, int64_t end) {
-  const auto run = [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
     forward_of<T>(shape, static_cast<const Value*>(x), static_cast<Value*>(y), taps, begin, end);
-  };
-  if (shape.bf16) {
-    run(BFloat16{});
-  } else {
-    run(Float32{});
-  }
+  });
 }
 
 void backward(const MaxPoolShape& shape,
@@ -150,15 +145,10 @@ void backward(const MaxPoolShape& shape,
               void* dx,
               int64_t begin,
               int64_t end) {
-  const auto run = [&]<typename T>(T) {
+  with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
     backward_of<T>(shape, static_cast<const Value*>(dy), taps, static_cast<Value*>(dx), begin, end);
-  };
-  if (shape.bf16) {
-    run(BFloat16{});
-  } else {
-    run(Float32{});
-  }
+  });
 }
 
 }  // namespace

@@ -160,6 +160,10 @@ constexpr const char* kAgainstOverfitting =
 
 }  // namespace
 
+double guessing_loss(int64_t num_classes) {
+  return std::log(static_cast<double>(std::max<int64_t>(1, num_classes)));
+}
+
 std::vector<double> smoothed_curve(const std::vector<double>& curve) {
   std::vector<double> known;
   std::copy_if(curve.begin(), curve.end(), std::back_inserter(known), [](double value) {

@@ -38,6 +38,10 @@ struct OverfittingAnalysis {
   Verdict verdict = Verdict::kTooShort;
 };
 
+// Mean cross entropy of guessing among so many classes: their log; 0 for fewer than 1, which stands
+// for "not known".
+double guessing_loss(int64_t num_classes);
+
 // The curve without its fluctuation, same length; values that are not known stay NaN and are passed
 // over. Twice Tukey's "3H" (Exploratory Data Analysis, 1977, chapter 7): a running median of 3 with
 // his end-point rule, which drops an epoch that stands alone, then weights 1/4, 1/2, 1/4, which
@@ -50,8 +54,8 @@ std::vector<double> smoothed_curve(const std::vector<double>& curve);
 // single epochs, (2) a one-sided Mann-Kendall test (Mann 1945) finds the unsmoothed values rising,
 // z >= 2.2 (1.3 where the smoothed rise is a fifth of the sweet spot's loss or more), and (3) the
 // smoothed training loss is lower than where the rise began. A plateau, a lone spike or a rise that
-// went back does not pass. `chance_loss`: of guessing (log of the number of classes), by which high
-// losses are told; 0 = not known, and nothing is called underfit.
+// went back does not pass. `chance_loss`: guessing_loss, by which high losses are told; 0 = not
+// known, and nothing is called underfit.
 OverfittingAnalysis analyse_curves(const LearningCurves& curves, double chance_loss);
 
 // "too_short", "underfit", "still_improving", "good", "overfitting", "unstable"

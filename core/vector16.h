@@ -82,6 +82,16 @@ struct BFloat16 {
   }
 };
 
+// Lifts the dtype to a template parameter.
+template <typename Call>
+void with_dtype(bool bf16, Call&& call) {
+  if (bf16) {
+    call(BFloat16{});
+  } else {
+    call(Float32{});
+  }
+}
+
 inline Vector splat(float v) { return Vector{} + v; }
 
 // NaN stays, as in torch.relu, and lets the gradient through.

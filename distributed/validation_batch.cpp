@@ -53,18 +53,16 @@ ValidationBatch choose_validation_batch(const Config& config,
   if (batch.size > 0) return batch;
   agree(session.control(), "choosing validation.batch_size", [&] {
     // Ranks look at the memory at about the same time, before any has taken its share.
-    const int64_t host_share = available_host_bytes() / session.topology().local_size;
+    const int64_t ranks = session.topology().local_size;
+    const bool gpu = !format.device.is_cpu();
+    const bool shared = !gpu || config.distributed.allow_shared_gpu;
     batch.bytes_per_image = device_bytes_per_image(model, info, format);
-    batch.free_bytes = host_share;
-    if (!format.device.is_cpu()) {
-      const bool shared = config.distributed.allow_shared_gpu;
-      batch.free_bytes =
-          available_bytes(format.device) / (shared ? session.topology().local_size : 1);
-    }
+    batch.free_bytes = available_bytes(format.device) / (shared ? ranks : 1);
     batch.size = validation_batch_that_fits(batch.bytes_per_image, batch.free_bytes);
-    if (!format.device.is_cpu()) {
-      batch.size =
-          std::min(batch.size, validation_batch_that_fits(host_bytes_per_image(info), host_share));
+    if (gpu) {
+      batch.size = std::min(
+          batch.size,
+          validation_batch_that_fits(host_bytes_per_image(info), available_host_bytes() / ranks));
     }
   });
   // What fits on each rank: the least of all, on all.

@@ -101,7 +101,8 @@ Config read_config(const BenchOptions& options) {
   for (const std::string& assignment : options.assignments) {
     for (const auto& [key, option] : kOwn) {
       if (assignment.starts_with(fmt::format("{}=", key)))
-        throw_error(ExitCode::kUsage, "--set {}: bench has an option of its own for that, {}", key, option);
+        throw_error(
+            ExitCode::kUsage, "--set {}: bench has an option of its own for that, {}", key, option);
     }
   }
   return parse_config("", options.assignments, "--set");

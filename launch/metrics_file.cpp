@@ -124,8 +124,7 @@ void MetricsFile::on_epoch(const EpochReport& report) {
 
 void MetricsFile::on_end(const EndReport& report) {
   const OverfittingAnalysis analysis =
-      analyse_curves(read_learning_curves(path_),
-                     std::log(static_cast<double>(std::max<int64_t>(1, num_classes_))));
+      analyse_curves(read_learning_curves(path_), guessing_loss(num_classes_));
   // Of a run that goes on later, or that broke off, there is no verdict.
   const bool ended = report.reason == "completed" || report.reason == "early_stopping";
   write(ordered_json{

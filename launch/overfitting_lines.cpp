@@ -1,7 +1,5 @@
 #include "launch/overfitting_lines.h"
 
-#include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -17,7 +15,7 @@ OverfittingAnalysis OverfittingLines::analysis() const {
 }
 
 void OverfittingLines::on_start(const StartReport& report) {
-  chance_loss_ = std::log(static_cast<double>(std::max<int64_t>(1, report.num_classes)));
+  chance_loss_ = guessing_loss(report.num_classes);
   has_validation_ = report.validation_images > 0;
   warned_ = analysis().overfit_since > 0;
 }

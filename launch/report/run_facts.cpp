@@ -88,8 +88,7 @@ RunFacts run_facts(const RunRecord& run) {
   // Runs of older programs tell the number of classes only by their predictions.
   int64_t classes = run.num_classes;
   if (classes < 1 && run.predictions) classes = run.predictions->summary.num_classes;
-  facts.analysis = analyse_curves(learning_curves(run),
-                                  std::log(static_cast<double>(std::max<int64_t>(1, classes))));
+  facts.analysis = analyse_curves(learning_curves(run), guessing_loss(classes));
   tell_ending(run, facts);
   return facts;
 }
