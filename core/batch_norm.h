@@ -11,12 +11,21 @@
 
 #include <torch/nn/module.h>
 
+#include <vector>
+
 #include "core/step_context.h"
 
 namespace lockstep {
 
+// Channels of x, those behind the previous part's, that get a y of their own.
+struct BatchNormPart {
+  int64_t channels = 0;
+  at::Tensor into;  // [N, channels, H, W], a slice of a channels-last tensor's channels that y is
+                    // written to; undefined: y is new
+};
+
 struct BatchNormResult {
-  at::Tensor y;  // as x
+  std::vector<at::Tensor> y;  // for each part, else one as x
   // Statistics of what was normalised together (slice, or global batch under an exchange),
   // detached, float32 [C]:
   at::Tensor mean;
@@ -26,14 +35,16 @@ struct BatchNormResult {
 
 // Training mode. x: [N, C, H, W] or [N, C], float32 or bfloat16, contiguous or channels-last, CPU
 // or CUDA; N may be 0 under an exchange. weight, bias: [C] float32. residual: undefined, or as x.
-// Differentiable in x, weight, bias and residual.
+// Differentiable in x, weight, bias and residual. `parts`, all of C together, only for images on a
+// CPU and without a residual: the same numbers at other places, without copies.
 BatchNormResult batch_norm_train(const at::Tensor& x,
                                  const at::Tensor& weight,
                                  const at::Tensor& bias,
                                  double epsilon,
                                  const at::Tensor& residual,
                                  bool relu,
-                                 StatisticsExchange* exchange);
+                                 StatisticsExchange* exchange,
+                                 const std::vector<BatchNormPart>& parts = {});
 
 // Evaluation mode: normalises with the running statistics (float32 [C]). No collective, no gradient
 // needed.
@@ -57,10 +68,23 @@ class BatchNorm : public torch::nn::Module {
  public:
   explicit BatchNorm(int64_t num_channels, double epsilon = 1e-5, double momentum = 0.1);
 
+  // `into`: as BatchNormPart's, only where it learns(), on a CPU and without a residual.
   at::Tensor forward(const at::Tensor& x,
                      const StepContext& context,
                      bool relu = false,
-                     const at::Tensor& residual = {});
+                     const at::Tensor& residual = {},
+                     const at::Tensor& into = {});
+
+  // Each layer, with ReLU, on its own channels of x, which lie behind those of the layer before:
+  // one operation with one exchange of statistics. Only where all learns(), on a CPU; into[i] as
+  // BatchNormPart's.
+  static std::vector<at::Tensor> forward_together(const at::Tensor& x,
+                                                  const std::vector<BatchNorm*>& layers,
+                                                  const StepContext& context,
+                                                  const std::vector<at::Tensor>& into);
+
+  // Does it normalise with the batch's statistics (and add to its running ones)?
+  bool learns(const StepContext& context) const { return context.training && !frozen_; }
 
   // Where this layer adds its statistics, weighted by images: float32 views [C], [C], [1], [1].
   struct Contribution {
@@ -82,6 +106,11 @@ class BatchNorm : public torch::nn::Module {
   at::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
  private:
+  void keep(const at::Tensor& mean,
+            const at::Tensor& unbiased_variance,
+            const at::Tensor& has_variance,
+            int64_t num_images);
+
   int64_t num_channels_;
   double epsilon_, momentum_;
   bool frozen_ = false;

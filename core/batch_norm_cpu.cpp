@@ -119,9 +119,10 @@ class CpuPasses final : public BatchNormPasses {
                    const at::Tensor& scale,
                    const at::Tensor& offset,
                    const at::Tensor& residual,
-                   bool relu) override {
-    const Activation shape = activation_of(x);
-    at::Tensor y = at::empty_like(x);
+                   bool relu,
+                   const at::Tensor& into) override {
+    at::Tensor y = into.defined() ? into : at::empty_like(x);
+    const Activation shape = activation_of(x, y);
     void* out = y.mutable_data_ptr();
     over_rows(shape, [&](RowRange range, int64_t) {
       kernels::batch_norm_kernels().forward_apply(shape,
@@ -140,7 +141,7 @@ class CpuPasses final : public BatchNormPasses {
                            const BatchNormMask& mask,
                            const at::Tensor& mean,
                            const at::Tensor& masked) override {
-    const Activation shape = activation_of(x);
+    const Activation shape = activation_of(x, dy);
     at::Tensor sums = at::zeros({2 * shape.channels}, at::kDouble);
     void* written = masked.defined() ? masked.mutable_data_ptr() : nullptr;
     sum_over_rows(shape,
@@ -169,8 +170,9 @@ class CpuPasses final : public BatchNormPasses {
                             const at::Tensor& weight,
                             const at::Tensor& mean,
                             const at::Tensor& inverse_deviation,
-                            const at::Tensor& count) override {
-    const Activation shape = activation_of(x);
+                            const at::Tensor& count,
+                            const at::Tensor& into) override {
+    const Activation shape = activation_of(x, dy);
     const int64_t channels = shape.channels;
     // dx = a g + b x + k
     std::vector<float> a(static_cast<size_t>(channels)), b(a.size()), k(a.size());
@@ -184,7 +186,9 @@ class CpuPasses final : public BatchNormPasses {
       b[c] = static_cast<float>(-factor * slope);
       k[c] = static_cast<float>(factor * (slope * floats(mean)[c] - totals[c] / n));
     }
-    at::Tensor dx = at::empty_like(x);
+    at::Tensor dx = into.defined() ? into : at::empty_like(x);
+    LOCKSTEP_CHECK(!shape.channels_last || row_stride(dx) == shape.x_stride,
+                   "batch norm's gradient must lie as its input");
     void* out = dx.mutable_data_ptr();
     over_rows(shape, [&](RowRange range, int64_t) {
       kernels::batch_norm_kernels().backward_apply(shape,
@@ -204,30 +208,9 @@ class CpuPasses final : public BatchNormPasses {
 
 }  // namespace
 
-kernels::Activation activation_of(const at::Tensor& x) {
-  LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16,
-                 "batch norm takes float32 and bfloat16");
-  Activation shape;
-  shape.n = x.size(0);
-  shape.channels = x.size(1);
-  shape.spatial = x.dim() > 2 ? c10::multiply_integers(x.sizes().slice(2)) : 1;
-  // [N, C] is both; rows of channels vectorise better.
-  shape.channels_last = x.dim() == 2 || !x.is_contiguous();
-  shape.bf16 = x.scalar_type() == at::kBFloat16;
-  return shape;
-}
-
 BatchNormPasses& batch_norm_passes_cpu() {
   static CpuPasses passes;
   return passes;
-}
-
-BatchNormPasses& batch_norm_passes(at::Device device) {
-#ifdef LOCKSTEP_WITH_CUDA
-  if (device.is_cuda()) return batch_norm_passes_cuda();
-#endif
-  LOCKSTEP_CHECK(device.is_cpu(), "no batch norm for this kind of device in this build");
-  return batch_norm_passes_cpu();
 }
 
 }  // namespace lockstep

@@ -6,6 +6,7 @@
 
 #include "core/batch_norm_kernels_cuda.h"
 #include "core/batch_norm_passes.h"
+#include "core/error.h"
 
 namespace lockstep {
 namespace {
@@ -74,7 +75,9 @@ class CudaPasses final : public BatchNormPasses {
                    const at::Tensor& scale,
                    const at::Tensor& offset,
                    const at::Tensor& residual,
-                   bool relu) override {
+                   bool relu,
+                   const at::Tensor& into) override {
+    LOCKSTEP_CHECK(!into.defined(), "slices of tensors have no CUDA kernel");
     const c10::cuda::CUDAGuard guard(x.device());
     at::Tensor y = at::empty_like(x);
     device::apply(activation_of(x),
@@ -119,7 +122,9 @@ class CudaPasses final : public BatchNormPasses {
                             const at::Tensor& weight,
                             const at::Tensor& mean,
                             const at::Tensor& inverse_deviation,
-                            const at::Tensor& count) override {
+                            const at::Tensor& count,
+                            const at::Tensor& into) override {
+    LOCKSTEP_CHECK(!into.defined(), "slices of tensors have no CUDA kernel");
     const c10::cuda::CUDAGuard guard(x.device());
     at::Tensor dx = at::empty_like(x);
     at::Tensor slopes = at::empty({3 * weight.numel()}, x.options().dtype(at::kFloat));

@@ -13,6 +13,9 @@ struct Activation {
   int64_t n = 0, channels = 0, spatial = 0;
   bool channels_last = false;
   bool bf16 = false;  // else float32
+  // Channels-last: values from one row to the next, of x and dx, and of everything else. More than
+  // the channels where a tensor is a slice of a wider one's channels.
+  int64_t x_stride = 0, y_stride = 0;
 
   // Work is cut along rows: values of all channels at one place (channels-last), or whole images
   // (else).

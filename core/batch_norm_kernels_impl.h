@@ -9,6 +9,14 @@
 namespace lockstep::kernels {
 namespace {
 
+// Where a value lies: in x and dx, and in the other operands.
+struct Place {
+  int64_t x, y;
+};
+inline Place place(const Activation& shape, int64_t row, int64_t channel) {
+  return {row * shape.x_stride + channel, row * shape.y_stride + channel};
+}
+
 template <typename T>
 void forward_sums_of(const Activation& shape,
                      const typename T::Value* x,
@@ -17,7 +25,7 @@ void forward_sums_of(const Activation& shape,
                      double* sum,
                      double* squares) {
   using Sum = typename T::Sum;
-  const int64_t channels = shape.channels;
+  const int64_t stride = shape.x_stride;
   const auto vector = [&](int64_t at, Vector center, Sum& s, Sum& q) {
     const Sum v = T::widen(T::load_vector(x + at) - center);
     s += v;
@@ -48,20 +56,20 @@ void forward_sums_of(const Activation& shape,
       shape,
       range,
       [&](int64_t row, int64_t c, int64_t count) {
-        const int64_t start = row * channels + c;
+        const int64_t start = row * stride + c;
         const Vector center = Float32::load_vector(shift + c);
         Sum s[4] = {}, q[4] = {};
         int64_t r = 0;
         for (; r + 4 <= count; r += 4) {
-          for (int64_t u = 0; u < 4; ++u) vector(start + (r + u) * channels, center, s[u], q[u]);
+          for (int64_t u = 0; u < 4; ++u) vector(start + (r + u) * stride, center, s[u], q[u]);
         }
-        for (; r < count; ++r) vector(start + r * channels, center, s[0], q[0]);
+        for (; r < count; ++r) vector(start + r * stride, center, s[0], q[0]);
         add_to(sum + c, (s[0] + s[1]) + (s[2] + s[3]));
         add_to(squares + c, (q[0] + q[1]) + (q[2] + q[3]));
       },
       [&](int64_t row, int64_t c, int64_t count) {
         typename T::ScalarSum s = 0, q = 0;
-        for (int64_t r = row; r < row + count; ++r) scalar(r * channels + c, c, s, q);
+        for (int64_t r = row; r < row + count; ++r) scalar(r * stride + c, c, s, q);
         sum[c] += s;
         squares[c] += q;
       });
@@ -74,24 +82,24 @@ void forward_apply_of(const Activation& shape,
                       Affine affine,
                       typename T::Value* y,
                       RowRange range) {
-  const auto vector = [&](int64_t at, Vector scale, Vector offset) {
-    Vector v = T::load_vector(x + at) * scale + offset;
-    if constexpr (kResidual) v += T::load_vector(residual + at);
+  const auto vector = [&](Place at, Vector scale, Vector offset) {
+    Vector v = T::load_vector(x + at.x) * scale + offset;
+    if constexpr (kResidual) v += T::load_vector(residual + at.y);
     if constexpr (kRelu) v = relu(v);
-    T::store_vector(y + at, v);
+    T::store_vector(y + at.y, v);
   };
-  const auto scalar = [&](int64_t at, int64_t c) {
-    float v = T::load(x + at) * affine.scale[c] + affine.offset[c];
-    if constexpr (kResidual) v += T::load(residual + at);
+  const auto scalar = [&](Place at, int64_t c) {
+    float v = T::load(x + at.x) * affine.scale[c] + affine.offset[c];
+    if constexpr (kResidual) v += T::load(residual + at.y);
     if constexpr (kRelu) v = relu(v);
-    T::store(y + at, v);
+    T::store(y + at.y, v);
   };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
       const Vector scale = splat(affine.scale[c]), offset = splat(affine.offset[c]);
       int64_t i = 0;
-      for (; i + kLanes <= count; i += kLanes) vector(start + i, scale, offset);
-      for (; i < count; ++i) scalar(start + i, c);
+      for (; i + kLanes <= count; i += kLanes) vector({start + i, start + i}, scale, offset);
+      for (; i < count; ++i) scalar({start + i, start + i}, c);
     });
     return;
   }
@@ -101,10 +109,10 @@ void forward_apply_of(const Activation& shape,
       [&](int64_t row, int64_t c, int64_t count) {
         const Vector scale = Float32::load_vector(affine.scale + c),
                      offset = Float32::load_vector(affine.offset + c);
-        for (int64_t r = row; r < row + count; ++r) vector(r * shape.channels + c, scale, offset);
+        for (int64_t r = row; r < row + count; ++r) vector(place(shape, r, c), scale, offset);
       },
       [&](int64_t row, int64_t c, int64_t count) {
-        for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c);
+        for (int64_t r = row; r < row + count; ++r) scalar(place(shape, r, c), c);
       });
 }
 
@@ -153,17 +161,17 @@ void backward_sums_of(const Activation& shape,
   struct Lane {
     Vector s{}, q{};
   };
-  const auto vector = [&](int64_t at, Vector scale, Vector offset, Vector center, Lane& lane) {
-    const Vector v = T::load_vector(x + at);
-    const Vector g = masked_vector<T, kMask>(dy, y, at, v, scale, offset);
-    if constexpr (kWrite) T::store_vector(masked + at, g);
+  const auto vector = [&](Place at, Vector scale, Vector offset, Vector center, Lane& lane) {
+    const Vector v = T::load_vector(x + at.x);
+    const Vector g = masked_vector<T, kMask>(dy, y, at.y, v, scale, offset);
+    if constexpr (kWrite) T::store_vector(masked + at.y, g);
     lane.s += g;
     lane.q += g * (v - center);
   };
-  const auto scalar = [&](int64_t at, int64_t c, float& s, float& q) {
-    const float v = T::load(x + at);
-    const float g = masked_scalar<T, kMask>(dy, y, at, v, affine.scale[c], affine.offset[c]);
-    if constexpr (kWrite) T::store(masked + at, g);
+  const auto scalar = [&](Place at, int64_t c, float& s, float& q) {
+    const float v = T::load(x + at.x);
+    const float g = masked_scalar<T, kMask>(dy, y, at.y, v, affine.scale[c], affine.offset[c]);
+    if constexpr (kWrite) T::store(masked + at.y, g);
     s += g;
     q += g * (v - mean[c]);
   };
@@ -173,9 +181,13 @@ void backward_sums_of(const Activation& shape,
       float s = 0, q = 0;
       int64_t i = 0;
       for (; i + kLanes <= count; i += kLanes) {
-        vector(start + i, splat(affine.scale[c]), splat(affine.offset[c]), splat(mean[c]), lane);
+        vector({start + i, start + i},
+               splat(affine.scale[c]),
+               splat(affine.offset[c]),
+               splat(mean[c]),
+               lane);
       }
-      for (; i < count; ++i) scalar(start + i, c, s, q);
+      for (; i < count; ++i) scalar({start + i, start + i}, c, s, q);
       sum[c] += total(lane.s) + s;
       product_sum[c] += total(lane.q) + q;
     });
@@ -188,20 +200,19 @@ void backward_sums_of(const Activation& shape,
         const Vector scale = Float32::load_vector(affine.scale + c),
                      offset = Float32::load_vector(affine.offset + c);
         const Vector center = Float32::load_vector(mean + c);
-        const int64_t start = row * shape.channels + c;
         Lane lanes[4];
-        int64_t r = 0;
-        for (; r + 4 <= count; r += 4) {
+        int64_t r = row;
+        for (; r + 4 <= row + count; r += 4) {
           for (int64_t u = 0; u < 4; ++u)
-            vector(start + (r + u) * shape.channels, scale, offset, center, lanes[u]);
+            vector(place(shape, r + u, c), scale, offset, center, lanes[u]);
         }
-        for (; r < count; ++r) vector(start + r * shape.channels, scale, offset, center, lanes[0]);
+        for (; r < row + count; ++r) vector(place(shape, r, c), scale, offset, center, lanes[0]);
         add_to(sum + c, (lanes[0].s + lanes[1].s) + (lanes[2].s + lanes[3].s));
         add_to(product_sum + c, (lanes[0].q + lanes[1].q) + (lanes[2].q + lanes[3].q));
       },
       [&](int64_t row, int64_t c, int64_t count) {
         float s = 0, q = 0;
-        for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c, s, q);
+        for (int64_t r = row; r < row + count; ++r) scalar(place(shape, r, c), c, s, q);
         sum[c] += s;
         product_sum[c] += q;
       });
@@ -217,24 +228,25 @@ void backward_apply_of(const Activation& shape,
                        const float* k,
                        typename T::Value* dx,
                        RowRange range) {
-  const auto vector =
-      [&](int64_t at, Vector scale, Vector offset, Vector va, Vector vb, Vector vk) {
-        const Vector v = T::load_vector(x + at);
-        const Vector g = masked_vector<T, kMask>(dy, nullptr, at, v, scale, offset);
-        T::store_vector(dx + at, g * va + (v * vb + vk));
-      };
-  const auto scalar = [&](int64_t at, int64_t c) {
-    const float v = T::load(x + at);
-    const float g = masked_scalar<T, kMask>(dy, nullptr, at, v, affine.scale[c], affine.offset[c]);
-    T::store(dx + at, g * a[c] + (v * b[c] + k[c]));
+  const auto vector = [&](Place at, Vector scale, Vector offset, Vector va, Vector vb, Vector vk) {
+    const Vector v = T::load_vector(x + at.x);
+    const Vector g = masked_vector<T, kMask>(dy, nullptr, at.y, v, scale, offset);
+    T::store_vector(dx + at.x, g * va + (v * vb + vk));
+  };
+  const auto scalar = [&](Place at, int64_t c) {
+    const float v = T::load(x + at.x);
+    const float g =
+        masked_scalar<T, kMask>(dy, nullptr, at.y, v, affine.scale[c], affine.offset[c]);
+    T::store(dx + at.x, g * a[c] + (v * b[c] + k[c]));
   };
   if (!shape.channels_last) {
     visit_channels_first(shape, range, [&](int64_t start, int64_t c, int64_t count) {
       const Vector scale = splat(affine.scale[c]), offset = splat(affine.offset[c]);
       const Vector va = splat(a[c]), vb = splat(b[c]), vk = splat(k[c]);
       int64_t i = 0;
-      for (; i + kLanes <= count; i += kLanes) vector(start + i, scale, offset, va, vb, vk);
-      for (; i < count; ++i) scalar(start + i, c);
+      for (; i + kLanes <= count; i += kLanes)
+        vector({start + i, start + i}, scale, offset, va, vb, vk);
+      for (; i < count; ++i) scalar({start + i, start + i}, c);
     });
     return;
   }
@@ -247,10 +259,10 @@ void backward_apply_of(const Activation& shape,
         const Vector va = Float32::load_vector(a + c), vb = Float32::load_vector(b + c),
                      vk = Float32::load_vector(k + c);
         for (int64_t r = row; r < row + count; ++r)
-          vector(r * shape.channels + c, scale, offset, va, vb, vk);
+          vector(place(shape, r, c), scale, offset, va, vb, vk);
       },
       [&](int64_t row, int64_t c, int64_t count) {
-        for (int64_t r = row; r < row + count; ++r) scalar(r * shape.channels + c, c);
+        for (int64_t r = row; r < row + count; ++r) scalar(place(shape, r, c), c);
       });
 }
 

@@ -46,9 +46,11 @@ MaxPoolShape shape_of(const at::Tensor& x, const MaxPoolOptions& options) {
 constexpr int64_t kRowsAtLeast = 1;
 
 struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPool> {
-  static at::Tensor forward(AutogradContext* context,
-                            const at::Tensor& x,
-                            const MaxPoolOptions& options) {
+  // {y}, or {y, x} where `beside`.
+  static variable_list forward(AutogradContext* context,
+                               const at::Tensor& x,
+                               const MaxPoolOptions& options,
+                               bool beside) {
     const MaxPoolShape shape = shape_of(x, options);
     const std::vector<int64_t> sizes{x.size(0), x.size(1), shape.out_height, shape.out_width};
     at::Tensor y = at::empty(sizes, x.options(), kLayout);
@@ -63,7 +65,7 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     context->saved_data["options"] =
         std::vector<int64_t>{options.size, options.stride, options.padding, options.ceil_mode};
     context->saved_data["in"] = x.sizes().vec();
-    return y;
+    return beside ? variable_list{y, x} : variable_list{y};
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -71,16 +73,22 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     const at::Tensor taps = context->get_saved_variables()[0];
     const std::vector<int64_t> o = context->saved_data["options"].toIntVector();
     const at::Tensor dy = gradients[0].contiguous(kLayout);
+    const at::Tensor base = gradients.size() > 1 ? gradients[1].contiguous(kLayout) : at::Tensor();
     at::Tensor dx = at::empty(context->saved_data["in"].toIntVector(), dy.options(), kLayout);
     const MaxPoolShape shape =
         shape_of(dx, {.size = o[0], .stride = o[1], .padding = o[2], .ceil_mode = o[3] != 0});
     void* out = dx.mutable_data_ptr();
     at::parallel_for(
         0, dx.size(0) * shape.in_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
-          kernels::max_pool_kernels().backward(
-              shape, dy.const_data_ptr(), taps.const_data_ptr<uint8_t>(), out, begin, end);
+          kernels::max_pool_kernels().backward(shape,
+                                               dy.const_data_ptr(),
+                                               taps.const_data_ptr<uint8_t>(),
+                                               base.defined() ? base.const_data_ptr() : nullptr,
+                                               out,
+                                               begin,
+                                               end);
         });
-    return {dx, at::Tensor()};
+    return {dx, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -97,9 +105,16 @@ bool has_kernel(const at::Tensor& x, const MaxPoolOptions& options) {
 }  // namespace
 
 at::Tensor max_pool(const at::Tensor& x, const MaxPoolOptions& options) {
-  if (has_kernel(x, options)) return ChannelsLastMaxPool::apply(x, options);
+  if (has_kernel(x, options)) return ChannelsLastMaxPool::apply(x, options, false)[0];
   return at::max_pool2d(
       x, options.size, options.stride, options.padding, /*dilation=*/1, options.ceil_mode);
+}
+
+std::pair<at::Tensor, at::Tensor> max_pool_beside(const at::Tensor& x,
+                                                  const MaxPoolOptions& options) {
+  if (!has_kernel(x, options)) return {max_pool(x, options), x};
+  const variable_list both = ChannelsLastMaxPool::apply(x, options, true);
+  return {both[0], both[1]};
 }
 
 }  // namespace lockstep

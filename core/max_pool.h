@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <utility>
+
 namespace lockstep {
 
 struct MaxPoolOptions {
@@ -15,5 +17,10 @@ struct MaxPoolOptions {
 // there are none of ours, keep 8 bytes a value for backward; ours keep one, and have no second
 // derivative.
 at::Tensor max_pool(const at::Tensor& x, const MaxPoolOptions& options);
+
+// {max_pool(x), x}, for an x that is used beside its pooled values too: one pass then makes the sum
+// of both gradients.
+std::pair<at::Tensor, at::Tensor> max_pool_beside(const at::Tensor& x,
+                                                  const MaxPoolOptions& options);
 
 }  // namespace lockstep

@@ -22,10 +22,12 @@ struct MaxPoolKernels {
   // first of equals, the last NaN, as ATen's.
   void (*forward)(
       const MaxPoolShape&, const void* x, void* y, uint8_t* taps, int64_t begin, int64_t end);
-  // Rows [begin, end) of the n * in_height rows of dx, summed in float32.
+  // Rows [begin, end) of the n * in_height rows of dx, summed in float32, on top of `base` unless
+  // that is null.
   void (*backward)(const MaxPoolShape&,
                    const void* dy,
                    const uint8_t* taps,
+                   const void* base,
                    void* dx,
                    int64_t begin,
                    int64_t end);

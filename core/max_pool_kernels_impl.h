@@ -8,8 +8,6 @@
 namespace lockstep::kernels {
 namespace {
 
-typedef uint8_t Bytes __attribute__((vector_size(16)));
-
 struct Span {
   int64_t begin = 0, end = 0;
 };
@@ -61,8 +59,7 @@ void forward_of(const MaxPoolShape& shape,
           }
         }
         T::store_exact(y + out + c, best);
-        const Bytes bytes = __builtin_convertvector(tap, Bytes);
-        std::memcpy(taps + out + c, &bytes, sizeof bytes);
+        store_bytes(taps + out + c, tap);
       }
       for (; c < channels; ++c) {
         float best = T::load(at(rows.begin, columns.begin) + c);
@@ -86,6 +83,7 @@ template <typename T>
 void backward_of(const MaxPoolShape& shape,
                  const typename T::Value* dy,
                  const uint8_t* taps,
+                 const typename T::Value* base,
                  typename T::Value* dx,
                  int64_t begin,
                  int64_t end) {
@@ -104,28 +102,26 @@ void backward_of(const MaxPoolShape& shape,
         return static_cast<int32_t>((line - i * shape.stride + shape.padding) * shape.size +
                                     column - j * shape.stride + shape.padding);
       };
-      typename T::Value* out = dx + (row * shape.in_width + column) * channels;
+      const int64_t place = (row * shape.in_width + column) * channels;
       int64_t c = 0;
       for (; c + kLanes <= channels; c += kLanes) {
-        Vector sum = {};
+        Vector sum = base ? T::load_vector(base + place + c) : Vector{};
         for (int64_t i = rows.begin; i < rows.end; ++i) {
           for (int64_t j = columns.begin; j < columns.end; ++j) {
-            Bytes bytes;
-            std::memcpy(&bytes, taps + at(i, j) + c, sizeof bytes);
-            const Mask from = __builtin_convertvector(bytes, Mask) == tap(i, j);
+            const Mask from = load_bytes(taps + at(i, j) + c) == tap(i, j);
             sum += from ? T::load_vector(dy + at(i, j) + c) : Vector{};
           }
         }
-        T::store_vector(out + c, sum);
+        T::store_vector(dx + place + c, sum);
       }
       for (; c < channels; ++c) {
-        float sum = 0;
+        float sum = base ? T::load(base + place + c) : 0;
         for (int64_t i = rows.begin; i < rows.end; ++i) {
           for (int64_t j = columns.begin; j < columns.end; ++j) {
             if (taps[at(i, j) + c] == tap(i, j)) sum += T::load(dy + at(i, j) + c);
           }
         }
-        T::store(out + c, sum);
+        T::store(dx + place + c, sum);
       }
     }
   }
@@ -142,12 +138,19 @@ void forward(
 void backward(const MaxPoolShape& shape,
               const void* dy,
               const uint8_t* taps,
+              const void* base,
               void* dx,
               int64_t begin,
               int64_t end) {
   with_dtype(shape.bf16, [&]<typename T>(T) {
     using Value = typename T::Value;
-    backward_of<T>(shape, static_cast<const Value*>(dy), taps, static_cast<Value*>(dx), begin, end);
+    backward_of<T>(shape,
+                   static_cast<const Value*>(dy),
+                   taps,
+                   static_cast<const Value*>(base),
+                   static_cast<Value*>(dx),
+                   begin,
+                   end);
   });
 }
 

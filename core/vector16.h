@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512BF16__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -18,6 +18,7 @@ typedef float Vector __attribute__((vector_size(64)));
 typedef int32_t Mask __attribute__((vector_size(64)));
 typedef uint32_t Words __attribute__((vector_size(64)));
 typedef uint16_t HalfWords __attribute__((vector_size(32)));
+typedef uint8_t Bytes __attribute__((vector_size(16)));
 typedef double Doubles __attribute__((vector_size(128)));
 
 struct Float32 {
@@ -90,6 +91,35 @@ void with_dtype(bool bf16, Call&& call) {
   } else {
     call(Float32{});
   }
+}
+
+// 16 bytes as 32-bit values, and back. GCC 12 converts them one by one where it is not told how.
+inline Mask load_bytes(const uint8_t* p) {
+  Bytes bytes;
+  std::memcpy(&bytes, p, sizeof bytes);
+#if defined(__AVX512F__)
+  // With a mask of ones: the form without one is taken for uninitialised (GCC bug 105593).
+  return reinterpret_cast<Mask>(
+      _mm512_maskz_cvtepu8_epi32(0xFFFF, reinterpret_cast<__m128i>(bytes)));
+#elif defined(__AVX2__)
+  const auto all = reinterpret_cast<__m128i>(bytes);
+  const __m256i halves[] = {_mm256_cvtepu8_epi32(all),
+                            _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(all, all))};
+  Mask values;
+  std::memcpy(&values, halves, sizeof values);
+  return values;
+#else
+  return __builtin_convertvector(__builtin_convertvector(bytes, HalfWords), Mask);
+#endif
+}
+
+inline void store_bytes(uint8_t* p, Mask values) {
+#ifdef __AVX512F__
+  const Bytes bytes = __builtin_convertvector(values, Bytes);
+#else
+  const Bytes bytes = __builtin_convertvector(__builtin_convertvector(values, HalfWords), Bytes);
+#endif
+  std::memcpy(p, &bytes, sizeof bytes);
 }
 
 inline Vector splat(float v) { return Vector{} + v; }

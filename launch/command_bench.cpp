@@ -82,6 +82,8 @@ class BatchSource {
   std::unique_ptr<BatchLoader> loader_;
 };
 
+constexpr double kLearningRate = 1e-3;  // small: random labels must not lead to infinities
+
 // What the random images look like: CIFAR-10's.
 ImageSetInfo random_set() {
   ImageSetInfo info;
@@ -99,6 +101,11 @@ Config read_config(const BenchOptions& options) {
       {"batch_size", "--batch (images a rank)"},
       {"distributed.batch_norm", "--batch-norm"}};
   for (const std::string& assignment : options.assignments) {
+    if (assignment.starts_with("optimizer.learning_rate="))
+      throw_error(ExitCode::kUsage,
+                  "--set optimizer.learning_rate: bench has a rate of its own ({}), which changes "
+                  "nothing about the speed: leave the key out",
+                  kLearningRate);
     for (const auto& [key, option] : kOwn) {
       if (assignment.starts_with(fmt::format("{}=", key)))
         throw_error(
@@ -119,7 +126,7 @@ void bench_model(const BenchOptions& options,
   Config config = given;
   config.model.name = name;
   config.precision = precision;
-  config.optimizer.learning_rate = 1e-3;
+  config.optimizer.learning_rate = kLearningRate;
   set_math_mode(precision);
   const BatchFormat format = batch_format(config, device.device);
 
@@ -138,13 +145,14 @@ void bench_model(const BenchOptions& options,
   BatchSource batches(
       options, format, store, topology, options.warmup + options.steps * options.repetitions);
 
-  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, 1e-3);
+  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, kLearningRate);
   std::vector<double> rates;
   for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
     session.control().barrier("benchmark");
     const auto start = std::chrono::steady_clock::now();
     int64_t images = 0;
-    for (int64_t i = 0; i < options.steps; ++i) images += step.run(batches.next(), i, 1e-3).images;
+    for (int64_t i = 0; i < options.steps; ++i)
+      images += step.run(batches.next(), i, kLearningRate).images;
     session.control().barrier("benchmark");
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -74,9 +74,9 @@ inline BatchNormOutcome fused_outcome(const BatchNormCase& given,
   const at::Tensor weight = leaf(given.weight, at::kFloat), bias = leaf(given.bias, at::kFloat);
   const BatchNormResult made =
       batch_norm_train(x, weight, bias, 1e-5, residual, given.relu, exchange);
-  made.y.backward(given.dy);
+  made.y[0].backward(given.dy);
   if (result) *result = made;
-  return {made.y.detach(), x.grad(), gradient_of(residual), weight.grad(), bias.grad()};
+  return {made.y[0].detach(), x.grad(), gradient_of(residual), weight.grad(), bias.grad()};
 }
 
 // The largest |a - b| over (1 + |b|).

@@ -2,6 +2,7 @@
 #include <torch/torch.h>
 
 #include "core/batch_norm.h"
+#include "core/channel_concatenation.h"
 #include "tests/core/batch_norm_reference.h"
 
 namespace lockstep {
@@ -130,6 +131,39 @@ TEST(SynchronisedBatchNorm, LayersKeepTheSameRunningStatisticsOnAllRanks) {
     layer.forward(images.narrow(0, kBegin[rank], kSize[rank]), context);
     EXPECT_LT(difference(layer.running_mean, theirs->running_mean), 1e-6);
     EXPECT_LT(difference(layer.running_var, theirs->running_var), 1e-6);
+  });
+}
+
+TEST(SynchronisedBatchNorm, LayersTakenTogetherEqualLayersOnTheWholeBatch) {
+  torch::manual_seed(8);
+  const at::Tensor images = torch::randn({7, 9, 3, 3}) * 2 + 1, dy = torch::randn({7, 9, 3, 3});
+  torch::nn::BatchNorm2d first(4), second(5);
+  const at::Tensor whole = leaf(images, at::kFloat);
+  const at::Tensor truth =
+      at::cat({first->forward(whole.narrow(1, 0, 4)), second->forward(whole.narrow(1, 4, 5))}, 1)
+          .relu();
+  truth.backward(dy);
+  ThreadExchanges exchanges(3);
+  exchanges.run([&](size_t rank, StatisticsExchange& exchange) {
+    constexpr int64_t kBegin[] = {0, 2, 2}, kSize[] = {2, 0, 5};
+    const auto slice = [&](const at::Tensor& tensor) {
+      return tensor.narrow(0, kBegin[rank], kSize[rank]);
+    };
+    BatchNorm a(4), b(5);
+    StepContext context;
+    context.training = true;
+    context.statistics_exchange = &exchange;
+    const at::Tensor x = leaf(slice(images), at::kFloat);
+    ChannelConcatenation output(x, 9);
+    const at::Tensor y = output.join(
+        BatchNorm::forward_together(x, {&a, &b}, context, {output.next(4), output.next(5)}));
+    y.backward(slice(dy));
+    EXPECT_LT(difference(y, slice(truth)), 1e-5);
+    EXPECT_LT(difference(x.grad(), slice(whole.grad())), 1e-5);
+    EXPECT_LT(difference(a.running_mean, first->running_mean), 1e-6);
+    EXPECT_LT(difference(a.running_var, first->running_var), 1e-6);
+    EXPECT_LT(difference(b.running_mean, second->running_mean), 1e-6);
+    EXPECT_LT(difference(b.running_var, second->running_var), 1e-6);
   });
 }
 

@@ -117,10 +117,63 @@ TEST_P(BatchNormOf, TakesAnyStrides) {
   given.x = at::empty({4, 18, 6, 20}).slice(3, 0, 20, 2).copy_(given.x);
   const at::Tensor x = given.x.detach().requires_grad_();
   const auto y =
-      batch_norm_train(x, given.weight, given.bias, 1e-5, given.residual, true, nullptr).y;
+      batch_norm_train(x, given.weight, given.bias, 1e-5, given.residual, true, nullptr).y[0];
   y.backward(given.dy);
   EXPECT_LT(difference(y, truth.y), kFloatTolerance);
   EXPECT_LT(difference(x.grad(), truth.dx), kFloatTolerance);
+}
+
+// x's channels in three parts, of which two are written into a wider tensor; gradients come from a
+// wider tensor's slice, in rows of their own, and in another layout.
+void expect_parts_equal_composition(at::IntArrayRef places, at::ScalarType dtype) {
+  SCOPED_TRACE(testing::Message() << places << " " << dtype);
+  const std::vector<int64_t> sizes{places[0], 40, places[1], places[2]};
+  const BatchNormCase given = random_case(sizes, dtype, kNhwc, true, false);
+  const at::Tensor wide =
+      torch::full({places[0], 70, places[1], places[2]}, -7.0).to(dtype).contiguous(kNhwc);
+  const at::Tensor x = leaf(given.x, dtype), weight = leaf(given.weight, at::kFloat),
+                   bias = leaf(given.bias, at::kFloat);
+  const auto made =
+      batch_norm_train(x,
+                       weight,
+                       bias,
+                       1e-5,
+                       {},
+                       true,
+                       nullptr,
+                       {{16, wide.narrow(1, 3, 16)}, {5, {}}, {19, wide.narrow(1, 40, 19)}});
+  at::Tensor wide_gradient =
+      torch::zeros({places[0], 50, places[1], places[2]}).to(dtype).contiguous(kNhwc);
+  wide_gradient.narrow(1, 9, 16).copy_(given.dy.narrow(1, 0, 16));
+  torch::autograd::backward({made.y[0], made.y[1], made.y[2]},
+                            {wide_gradient.narrow(1, 9, 16),
+                             given.dy.narrow(1, 16, 5).contiguous(kNhwc),
+                             given.dy.narrow(1, 21, 19).contiguous(kNchw)});
+  expect_near({at::cat({made.y[0], made.y[1], made.y[2]}, 1).detach(),
+               x.grad(),
+               {},
+               weight.grad(),
+               bias.grad()},
+              reference_outcome(given),
+              dtype == at::kBFloat16 ? kBf16Tolerance : kFloatTolerance);
+  EXPECT_TRUE(at::equal(wide.narrow(1, 3, 16), made.y[0]));
+  EXPECT_TRUE(at::equal(wide.narrow(1, 40, 19), made.y[2]));
+  for (const auto& [begin, count] : {std::pair{0, 3}, {19, 21}, {59, 11}})
+    EXPECT_TRUE((wide.narrow(1, begin, count) == -7).all().item<bool>()) << "written beside a part";
+}
+
+TEST_P(BatchNormOf, PartsEqualTheUnfusedComposition) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const std::vector<int64_t>& places : std::vector<std::vector<int64_t>>{
+             {3, 7, 9}, {8, 33, 31}, {6, 1, 1}, {1, 5, 4}, {4, 1, 6}}) {
+      expect_parts_equal_composition(places, dtype);
+    }
+  }
+}
+
+TEST_P(BatchNormOf, PartsGiveTheSameOnSeveralThreads) {
+  at::set_num_threads(3);
+  expect_parts_equal_composition({7, 9, 8}, at::kFloat);
 }
 
 TEST_P(BatchNormOf, GivesTheSameOnSeveralThreads) {

@@ -75,6 +75,25 @@ TEST_P(MaxPool, EqualsAtensBitForBit) {
   }
 }
 
+TEST_P(MaxPool, BesideItsInputAddsBothGradients) {
+  for (const MaxPoolOptions& options : kAllOptions) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = image({3, 37, 8, 7}, dtype).requires_grad_();
+      const auto [y, same] = max_pool_beside(x, options);
+      const at::Tensor exact = x.detach().to(at::kDouble).requires_grad_();
+      const at::Tensor expected = aten(exact, options);
+      ASSERT_TRUE(at::equal(same, x));
+      ASSERT_TRUE(at::equal(y.to(at::kDouble), expected));
+      const at::Tensor dy = torch::randn(y.sizes()).to(dtype),
+                       dx = torch::randn(x.sizes()).to(dtype);
+      torch::autograd::backward({y, same}, {dy, dx});
+      torch::autograd::backward({expected, exact}, {dy.to(at::kDouble), dx.to(at::kDouble)});
+      const double unit = dtype == at::kFloat ? 1e-5 : 0x1p-8;
+      EXPECT_TRUE(at::allclose(x.grad().to(at::kDouble), exact.grad(), unit, unit));
+    }
+  }
+}
+
 TEST_P(MaxPool, LetsNanAndInfinityThrough) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     at::Tensor x = image({1, 20, 6, 6}, dtype);

@@ -124,6 +124,63 @@ TEST(Models, VggsFirstLinearLayerEqualsPooling) {
   EXPECT_TRUE(torch::allclose(logits, x, 0, 1e-5 * x.abs().max().item<double>()));
 }
 
+// GoogLeNet as a plain composition of LibTorch's operators over the model's parameters.
+class PlainGoogLeNet {
+ public:
+  explicit PlainGoogLeNet(torch::nn::Module& model) : weights_(model.named_parameters()) {}
+
+  at::Tensor logits(const at::Tensor& images) const {
+    at::Tensor x = conv(conv(conv(images, "conv1"), "conv2"), "conv3");
+    x = halved(x);
+    for (const char* name : {"3a", "3b"}) x = inception(x, name);
+    x = halved(x);
+    for (const char* name : {"4a", "4b", "4c", "4d", "4e"}) x = inception(x, name);
+    x = torch::max_pool2d(x, 2, 2);
+    for (const char* name : {"5a", "5b"}) x = inception(x, name);
+    return torch::linear(x.mean({2, 3}), weights_["fc.weight"], weights_["fc.bias"]);
+  }
+
+ private:
+  static at::Tensor halved(const at::Tensor& x) {
+    return torch::max_pool2d(x, 3, 2, 0, 1, /*ceil_mode=*/true);
+  }
+  at::Tensor conv(const at::Tensor& x, const std::string& name) const {
+    const at::Tensor& weight = weights_[name + ".conv.weight"];
+    const at::Tensor y = torch::conv2d(x, weight, {}, 1, weight.size(2) / 2);
+    return torch::batch_norm(y,
+                             weights_[name + ".bn.weight"],
+                             weights_[name + ".bn.bias"],
+                             {},
+                             {},
+                             true,
+                             0.1,
+                             1e-3,
+                             false)
+        .relu();
+  }
+  at::Tensor inception(const at::Tensor& x, const std::string& place) const {
+    const std::string name = "inception" + place + ".branch";
+    return at::cat({conv(x, name + "1"),
+                    conv(conv(x, name + "2.0"), name + "2.1"),
+                    conv(conv(x, name + "3.0"), name + "3.1"),
+                    conv(torch::max_pool2d(x, 3, 1, 1), name + "4.1")},
+                   1);
+  }
+
+  torch::OrderedDict<std::string, at::Tensor> weights_;
+};
+
+TEST(Models, GoogLeNetWithJoinedBranchesEqualsThePlainOne) {
+  const auto model = make_model("googlenet_bn", {.dropout = 0.0}, 1);
+  torch::manual_seed(9);
+  const at::Tensor images = torch::randn({6, 3, 32, 32});
+  for (const auto format : {at::MemoryFormat::ChannelsLast, at::MemoryFormat::Contiguous}) {
+    const at::Tensor ours = model->forward(images.contiguous(format), training()).logits;
+    const at::Tensor plain = PlainGoogLeNet(*model).logits(images);
+    EXPECT_TRUE(torch::allclose(ours, plain, 0, 1e-4 * plain.abs().max().item<double>()));
+  }
+}
+
 TEST(Models, RefuseImagesThatTheyWouldShrinkToNothing) {
   try {
     find_model("vgg11").make({.image_size = 28});

@@ -45,7 +45,7 @@ Pass batch_norm_pass(at::Device device,
   const at::Tensor y =
       batch_norm_train(
           x, weight, bias, 1e-5, with_residual ? residual : at::Tensor(), relu, nullptr)
-          .y;
+          .y[0];
   y.backward(dy);
   const auto host = [](const at::Tensor& tensor) {
     return tensor.defined() ? tensor.detach().cpu().to(at::kFloat) : tensor;

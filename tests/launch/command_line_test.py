@@ -97,6 +97,8 @@ class CommandLine(unittest.TestCase):
     def test_bad_command_lines(self):
         for words in (["trian"], ["train", "--resume"], ["evaluate"], ["data", "info"], ["bench", "--precision", "fp17"]):
             self.assert_refused(run(*words), 64)
+        for assignment, words in {"model.name=vgg11": "--model", "batch_size=4": "--batch", "optimizer.learning_rate=1": "leave the key out"}.items():
+            self.assert_refused(run("bench", "--set", assignment), 64, assignment.split("=")[0], words)
 
     def test_bad_data_files(self):
         good = self.data.read_bytes()
