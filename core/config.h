@@ -29,7 +29,7 @@ struct DataConfig {
 
 struct ModelConfig {
   std::string name = "resnet20";
-  double dropout = -1.0;      // for models that have it; negative = the published rate
+  double dropout = -1.0;      // for models that have it; negative = the usual rate
   std::string stem = "auto";  // auto, cifar, imagenet
   std::string head = "full";  // full, compact
   double stochastic_depth = 0.0;  // drop probability of the last residual block (Huang et al. 2016); 0 = off
@@ -83,7 +83,7 @@ struct EarlyStoppingConfig {
   std::string quantity = "validation_loss";  // validation_loss, validation_accuracy
   int64_t patience = 10;                     // epochs without an improvement before the run stops
   double min_delta = 0.0;                    // the least change that counts as an improvement
-  bool restore_best = true;                  // test and export the best weights rather than the last ones
+  bool restore_best = true;                  // run the test on the best weights, not the last ones
 };
 
 struct DistributedConfig {

@@ -141,8 +141,9 @@ Fields model_fields() {
       number<kModel, &M::dropout>(
           "model.dropout",
           {.least = -1, .most = 1, .most_exclusive = true},
-          "probability of zeroing an activation, for models that have dropout; negative = the "
-          "published one (VGG 0.5, GoogLeNet 0.2 and 0.7 in its auxiliary heads)"),
+          "probability of zeroing an activation in VGG's full head and GoogLeNet (others have no "
+          "dropout); negative = the usual one (VGG 0.5, GoogLeNet 0.2 and 0.7 in its auxiliary "
+          "heads)"),
       text<kModel, &M::stem>("model.stem",
                              {"auto", "cifar", "imagenet"},
                              "first layers of ResNet-18 and up and GoogLeNet: keep small images' "
@@ -300,7 +301,7 @@ Fields early_stopping_fields() {
           "early_stopping.min_delta", kNotNegative, "least change that counts as an improvement"),
       flag<kStopping, &E::restore_best>(
           "early_stopping.restore_best",
-          "test and export the best weights rather than the last ones"),
+          "run the test on the best weights rather than the last ones"),
   };
 }
 

@@ -28,7 +28,8 @@ std::string read_weights_file(const std::string& path) {
                 path);
   }
   std::string bytes = read_file(path);
-  if (bytes.starts_with("PK") || bytes.starts_with("\x80\x02")) {
+  // A zip archive, or torch.save()'s older format. Fewer bytes could be a safetensors' length.
+  if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02\x8a\x0a")) {
     throw_error(ExitCode::kUsage,
                 "model.weights is {}, a pickle of PyTorch's: save it as safetensors first, in "
                 "Python: safetensors.torch.save_file(torch.load('{}'), 'weights.safetensors')",

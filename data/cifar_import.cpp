@@ -95,8 +95,12 @@ bool holds_records(const fs::path& folder) {
 fs::path find_record_folder(const fs::path& folder) {
   if (holds_records(folder)) return folder;
   std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_directory() && holds_records(entry.path())) found.push_back(entry.path());
+  std::error_code error;  // what cannot be listed is reported by whoever reads the folder
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code unreadable;  // a link to itself, say
+    if (entry->is_directory(unreadable) && holds_records(entry->path()))
+      found.push_back(entry->path());
   }
   if (found.size() > 1) {
     throw_error(ExitCode::kBadData,

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/strict_json.h"
 #include "data/hdf5_file.h"
 #include "data/image_digest.h"
 
@@ -69,6 +70,7 @@ void ImageFile::Handle::read_attributes() {
   info.class_names = reader.read_strings("class_names", kMaxClasses);
   for (const std::string& name : info.class_names) {
     if (name.empty()) refuse(info.path, "a class name is empty");
+    if (!is_utf8(name)) refuse(info.path, "a class name is not UTF-8");
   }
   info.source = reader.read_string("source");
   info.digest = reader.read_string("digest");

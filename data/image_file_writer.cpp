@@ -49,6 +49,7 @@ void check_description(const ImageSetDescription& d) {
                   name,
                   kMaxNameBytes);
     }
+    if (!is_utf8(name)) throw_error(ExitCode::kBadData, "a class name is not UTF-8");
   }
 }
 

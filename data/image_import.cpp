@@ -55,7 +55,7 @@ void import_images(const std::string& source,
     throw_error(ExitCode::kInputOutput, "there is no file or folder {}", source);
   const bool cifar = holds_cifar(source), idx = !cifar && holds_idx(source);
   check_options(options, !cifar && !idx, idx, source);
-  if (!options.overwrite && fs::exists(output)) {
+  if (!options.overwrite && fs::exists(output, error)) {
     throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
   }
   if (cifar) return import_cifar(source, output);

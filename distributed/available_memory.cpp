@@ -50,22 +50,27 @@ std::optional<int64_t> read_entry(const fs::path& path, const std::string& name)
 struct GroupFiles {
   const char* mount;
   const char* limit;
+  const char* soft_limit;  // above it the group's processes are made to wait; nullptr: none
   const char* usage;
   const char* droppable;  // of memory.stat
 };
 
-constexpr GroupFiles kVersion2{"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"};
+constexpr GroupFiles kVersion2{
+    "sys/fs/cgroup", "memory.max", "memory.high", "memory.current", "inactive_file"};
 constexpr GroupFiles kVersion1{"sys/fs/cgroup/memory",
                                "memory.limit_in_bytes",
+                               nullptr,
                                "memory.usage_in_bytes",
                                "total_inactive_file"};
 
 int64_t left_in_group(const fs::path& folder, const GroupFiles& files) {
-  const auto limit = read_number(folder / files.limit);
+  int64_t limit = read_number(folder / files.limit).value_or(kUnlimited);
+  if (files.soft_limit)
+    limit = std::min(limit, read_number(folder / files.soft_limit).value_or(kUnlimited));
   const auto usage = read_number(folder / files.usage);
-  if (!limit || !usage) return kUnlimited;
+  if (limit == kUnlimited || !usage) return kUnlimited;
   const int64_t droppable = read_entry(folder / "memory.stat", files.droppable).value_or(0);
-  return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *usage - droppable));
+  return std::max<int64_t>(0, limit - std::max<int64_t>(0, *usage - droppable));
 }
 
 // A group and all above it: each limits what is below. Inside a container the path may be the

@@ -9,8 +9,9 @@
 namespace lockstep {
 
 // Bytes the host still gives this process: MemAvailable of /proc/meminfo, or what the tightest of
-// the control groups that hold the process leaves, whichever is less. Cached file pages that a
-// group could drop (inactive_file) count as free. Control groups of version 2 and 1; those that are
+// the control groups that hold the process leaves, whichever is less. A group of version 2 leaves
+// what is below memory.max and memory.high. Cached file pages that a group could drop
+// (inactive_file) count as free. Control groups of version 2 and 1; those that are
 // not there set no limit. `root`: where /proc and /sys are found. Throws Error(kInternal) without
 // /proc/meminfo.
 int64_t available_host_bytes(const std::string& root = "/");

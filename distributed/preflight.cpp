@@ -1,8 +1,10 @@
 #include "distributed/preflight.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "core/error.h"
@@ -27,6 +29,10 @@ Verdict run(const std::function<void()>& work) {
     return {};
   } catch (const Error& error) {
     return {static_cast<int>(error.code()), error.what()};
+  } catch (const std::filesystem::filesystem_error& error) {
+    return {static_cast<int>(ExitCode::kInputOutput), error.what()};
+  } catch (const c10::Error& error) {  // its what() ends with a stack trace
+    return {static_cast<int>(ExitCode::kInternal), error.what_without_backtrace()};
   } catch (const std::exception& error) {
     return {static_cast<int>(ExitCode::kInternal), error.what()};
   }

@@ -77,6 +77,18 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
                                static_cast<uint64_t>(config.data.split_seed))
                   .validation;
   }
+  agree(session.control(), "choosing the images", [&] {
+    if (!indices.empty()) return;
+    if (test) {
+      throw_error(ExitCode::kUsage,
+                  "{} has no test images: choose --split validation",
+                  options.data);
+    }
+    throw_error(ExitCode::kUsage,
+                "the run held no images out for validation (data.validation_fraction={}): choose "
+                "--split test",
+                config.data.validation_fraction);
+  });
   const auto communicator = make_communicator(session, device);
   const ValidationBatch batch =
       choose_validation_batch(config, *model, info, format, session, /*before=*/0);

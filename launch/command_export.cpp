@@ -22,7 +22,8 @@ struct ExportOptions {
 };
 
 int run_export(const ExportOptions& options) {
-  if (std::filesystem::exists(options.output) && !options.force) {
+  std::error_code unreachable;  // then writing says why
+  if (std::filesystem::exists(options.output, unreachable) && !options.force) {
     throw_error(ExitCode::kUsage,
                 "{} already exists: give another name, or --force to replace it",
                 options.output);

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "core/error.h"
 #include "core/model_profile.h"
 #include "core/model_registry.h"
 #include "launch/commands.h"
@@ -51,7 +52,13 @@ int list_models(const ModelsOptions& options) {
              "training",
              "evaluation");
   for (const ModelEntry& entry : registered_models()) {
-    const ModelProfile p = profile(entry.name, options);
+    ModelProfile p;
+    try {
+      p = profile(entry.name, options);
+    } catch (const Error&) {
+      fmt::print("{:<13} needs larger images\n", entry.name);
+      continue;
+    }
     fmt::print("{:<13} {:>12} {:>11.1f} M {:>9.2f} MB {:>9.2f} MB  {}\n",
                entry.name,
                p.parameters,

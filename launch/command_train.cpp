@@ -53,7 +53,14 @@ std::string synthetic_set(MpiSession& session) {
                                        getuid());
   std::string path;
   agree(session.control(), "making a synthetic set", [&] {
-    path = (fs::temp_directory_path() / name).string();
+    std::error_code error;
+    path = (fs::temp_directory_path(error) / name).string();
+    if (error) {
+      throw_error(ExitCode::kInputOutput,
+                  "no folder for temporary files ({}): set TMPDIR to one, or data.file to an image "
+                  "set",
+                  error.message());
+    }
     if (session.topology().local_rank == 0 && !fs::exists(path))
       write_synthetic_set(path, options, false);
   });
@@ -127,7 +134,7 @@ void check_same_data(const std::optional<RunOutput>& output,
   });
 }
 
-TrainingData training_data(const Config& config, ImageStore& store) {
+TrainingData training_data(const Config& config, ImageStore& store, MpiSession& session) {
   TrainingData data;
   data.info = store.info();
   data.train_labels = store.labels(Split::kTrain);
@@ -135,6 +142,13 @@ TrainingData training_data(const Config& config, ImageStore& store) {
   const auto seed = static_cast<uint64_t>(config.data.split_seed);
   data.split = stratified_split(data.train_labels, config.data.validation_fraction, seed);
   limit_training_images(data.split, config.data.max_train_images, seed);
+  agree(session.control(), "splitting the images", [&] {
+    if (!data.split.train.empty()) return;
+    throw_error(ExitCode::kUsage,
+                "data.validation_fraction={} leaves none of the {} images to train on: lower it",
+                config.data.validation_fraction,
+                data.train_labels.size());
+  });
   data.source = &store.source();
   return data;
 }
@@ -190,7 +204,7 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
   Trainer trainer(config,
                   session,
                   device,
-                  training_data(config, store),
+                  training_data(config, store, session),
                   std::move(trainer_options),
                   output ? output->observers() : std::vector<TrainingObserver*>{});
   const EndReport end = trainer.run();
@@ -218,7 +232,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, MpiSess
   Trainer trainer(config,
                   session,
                   device,
-                  training_data(config, store),
+                  training_data(config, store, session),
                   {},
                   is_root ? std::vector<TrainingObserver*>{&lines}
                           : std::vector<TrainingObserver*>{});

@@ -1,4 +1,7 @@
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
+
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/suggestion.h"
@@ -67,6 +70,12 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     fmt::print(stderr, "lockstep: error: {}\n", error.what());
     return static_cast<int>(error.code());
+  } catch (const std::filesystem::filesystem_error& error) {
+    fmt::print(stderr, "lockstep: error: {}\n", error.what());
+    return static_cast<int>(ExitCode::kInputOutput);
+  } catch (const c10::Error& error) {  // its what() ends with a stack trace
+    fmt::print(stderr, "lockstep: internal fault: {}\n", error.what_without_backtrace());
+    return static_cast<int>(ExitCode::kInternal);
   } catch (const std::exception& error) {
     fmt::print(stderr, "lockstep: internal fault: {}\n", error.what());
     return static_cast<int>(ExitCode::kInternal);

@@ -42,6 +42,12 @@ int run_body(MpiSession& session,
                "validation.batch_size\n{}\n",
                rank,
                error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    // Its what() ends with a stack trace.
+    fmt::print(stderr,
+               "lockstep: rank {}: internal fault: {}\n",
+               rank,
+               error.what_without_backtrace());
   } catch (const std::exception& error) {
     fmt::print(stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what());
   }

@@ -61,7 +61,7 @@ std::string torchvision_snippet(const TrainedModel& trained, const std::string& 
       "model.eval()\n",
       make,
       adaptation(trained),
-      nlohmann::json(path).dump());
+      nlohmann::json(path).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace lockstep

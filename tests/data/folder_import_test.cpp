@@ -181,6 +181,7 @@ TEST(FolderImport, ListsUnreadablePicturesAndWritesNothingUnlessToldTo) {
   write_picture(folder / "set/b/gif.gif", {'G', 'I', 'F', '8', '9', 'a'});
   write_picture(folder / "set/c/empty.jpg", {});
   fs::create_symlink("nowhere.png", folder / "set/c/gone.jpeg");
+  fs::create_symlink("itself", folder / "set/itself");  // left aside
   Told told;
   const Error error = import_error(folder, told.options());
   EXPECT_EQ(error.code(), ExitCode::kBadData);

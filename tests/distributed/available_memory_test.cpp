@@ -43,6 +43,11 @@ TEST_F(AvailableMemory, IsWhatTheTightestGroupLeaves) {
   // Pages of files can be dropped.
   put("sys/fs/cgroup/slurm/job_1/memory.stat", "anon 1\ninactive_file 52428800\nactive_file 7\n");
   EXPECT_EQ(available(), 250);
+  // Above memory.high a process is slowed down: it counts as a limit too.
+  put("sys/fs/cgroup/slurm/job_1/memory.high", std::to_string(150 * kMebibyte));
+  EXPECT_EQ(available(), 100);
+  put("sys/fs/cgroup/slurm/job_1/memory.high", "max\n");
+  EXPECT_EQ(available(), 250);
   // A group that is over its limit leaves nothing.
   put("sys/fs/cgroup/slurm/memory.max", std::to_string(10 * kMebibyte));
   put("sys/fs/cgroup/slurm/memory.current", std::to_string(20 * kMebibyte));

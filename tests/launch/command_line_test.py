@@ -66,6 +66,20 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 0)
             self.assertIn("--help", result.stdout)
 
+    def test_models_for_small_images_lists_all_and_says_which_need_larger_ones(self):
+        result = run("models", "--size", "28", "--channels", "1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("vgg11         needs larger images", result.stdout)
+        self.assertRegex(result.stdout, r"googlenet_bn +\d+")
+
+    def test_a_split_that_leaves_nothing_to_train_on_is_refused(self):
+        data = self.folder / "few.h5"
+        run("data", "synth", data, "--train", "40", "--test", "10")
+        for words in ([], ["--find-lr"]):
+            result = run("train", *words, "--set", f"data.file={data}", "--set", "data.validation_fraction=0.9",
+                         "--run-dir", self.folder / "few")
+            self.assert_refused(result, 64, "data.validation_fraction", "lower it")
+
     def test_printed_configuration_reads_back(self):
         first = run("train", "--print-config", "--set", "optimizer.learning_rate=0.25", "--set", "model.name=resnet32")
         self.assertEqual(json.loads(first.stdout)["optimizer"]["learning_rate"], 0.25)
@@ -194,6 +208,16 @@ class CommandLine(unittest.TestCase):
         for command in (["export", self.folder / "short.safetensors", self.folder / "never"], ["predict", self.folder / "short.safetensors", "x.png"]):
             self.assert_refused(run(*command), 65, "short.safetensors")
         self.assertFalse((self.folder / "never").exists())
+
+    def test_evaluation_of_no_images_is_refused(self):
+        self.assertEqual(self.train("--set", "epochs=1", "--set", "data.validation_fraction=0", run_dir="all-for-training").returncode, 0)
+        result = run("evaluate", self.folder / "all-for-training", "--data", self.data, "--split", "validation", ranks=2)
+        self.assert_refused(result, 64, "data.validation_fraction=0", "--split test")
+
+    def test_a_missing_folder_for_temporary_files_is_named(self):
+        result = subprocess.run([PROGRAM, "train", "--run-dir", self.folder / "no-tmp"], capture_output=True, text=True,
+                                env=dict(ENVIRONMENT, TMPDIR=str(self.folder / "gone")), timeout=200)
+        self.assert_refused(result, 74, "TMPDIR")
 
     def test_weights_to_start_from_that_do_not_fit(self):
         self.assertEqual(self.train("--set", "limits.steps=1", run_dir="narrow").returncode, 0)
