@@ -214,11 +214,6 @@ class CommandLine(unittest.TestCase):
         result = run("evaluate", self.folder / "all-for-training", "--data", self.data, "--split", "validation", ranks=2)
         self.assert_refused(result, 64, "data.validation_fraction=0", "--split test")
 
-    def test_a_missing_folder_for_temporary_files_is_named(self):
-        result = subprocess.run([PROGRAM, "train", "--run-dir", self.folder / "no-tmp"], capture_output=True, text=True,
-                                env=dict(ENVIRONMENT, TMPDIR=str(self.folder / "gone")), timeout=200)
-        self.assert_refused(result, 74, "TMPDIR")
-
     def test_weights_to_start_from_that_do_not_fit(self):
         self.assertEqual(self.train("--set", "limits.steps=1", run_dir="narrow").returncode, 0)
         weights = self.folder / "narrow" / "last.safetensors"
