@@ -10,9 +10,9 @@
 
 namespace lockstep {
 
-// Finds every BatchNorm in `module` that is not frozen and re-points its running buffers and contributions into flat
-// tensors. The module must live on its final device. The layers keep working as before; this object
-// must outlive their training.
+// Finds every BatchNorm in `module` that is not frozen and re-points its running buffers and
+// contributions into flat tensors. The module must live on its final device. The layers keep
+// working as before; this object must outlive their training.
 class BatchNormState {
  public:
   explicit BatchNormState(torch::nn::Module& module);

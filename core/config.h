@@ -1,4 +1,5 @@
-// The configuration of a run: plain structs with their defaults. config_io.h reads and writes them as JSON.
+// The configuration of a run: plain structs with their defaults. config_io.h reads and writes them
+// as JSON.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +9,29 @@
 namespace lockstep {
 
 struct AugmentationConfig {
-  int64_t pad_crop = 4;   // pixels of zero padding before a random crop; 0 = off (He et al. 2015, section 4.2)
-  bool flip = true;       // horizontal flip with probability 1/2
-  int64_t cutout = 0;     // side of the square that is blanked, in pixels; 0 = off (DeVries and Taylor 2017)
+  int64_t pad_crop =
+      4;  // pixels of zero padding before a random crop; 0 = off (He et al. 2015, section 4.2)
+  bool flip = true;  // horizontal flip with probability 1/2
+  int64_t cutout =
+      0;  // side of the square that is blanked, in pixels; 0 = off (DeVries and Taylor 2017)
   double random_erasing = 0.0;  // probability of blanking a random rectangle (Zhong et al. 2020)
-  double mixup = 0.0;           // alpha of the Beta distribution of weights; 0 = off (Zhang et al. 2018)
-  double cutmix = 0.0;          // the same for CutMix (Yun et al. 2019); with both, one of them by batch, at random
+  double mixup = 0.0;  // alpha of the Beta distribution of weights; 0 = off (Zhang et al. 2018)
+  double cutmix =
+      0.0;  // the same for CutMix (Yun et al. 2019); with both, one of them by batch, at random
 };
 
 struct DataConfig {
-  std::string file;                  // HDF5 image set; empty = make and use a synthetic one
-  double validation_fraction = 0.2;  // of the training images, stratified by class; 0 = train on all of them
-  int64_t split_seed = 0;            // of the training/validation split: independent of `seed`, so that runs compare
-  std::string cache = "node";        // node = one copy a host (shared memory), rank = one a rank, stream = read as needed
+  std::string file;  // HDF5 image set; empty = make and use a synthetic one
+  double validation_fraction =
+      0.2;  // of the training images, stratified by class; 0 = train on all of them
+  int64_t split_seed =
+      0;  // of the training/validation split: independent of `seed`, so that runs compare
+  std::string cache =
+      "node";  // node = one copy a host (shared memory), rank = one a rank, stream = read as needed
   int64_t stream_cache_bytes = 64 << 20;  // what each rank may hold of a streamed file
-  int64_t prefetch_batches = 2;      // batches prepared ahead of the step that uses them
-  int64_t max_train_images = 0;      // use only the first images of the (shuffled) training part; 0 = all
+  int64_t prefetch_batches = 2;           // batches prepared ahead of the step that uses them
+  int64_t max_train_images =
+      0;  // use only the first images of the (shuffled) training part; 0 = all
   AugmentationConfig augmentation;
 };
 
@@ -32,45 +40,51 @@ struct ModelConfig {
   double dropout = -1.0;      // for models that have it; negative = the usual rate
   std::string stem = "auto";  // auto, cifar, imagenet
   std::string head = "full";  // full, compact
-  double stochastic_depth = 0.0;  // drop probability of the last residual block (Huang et al. 2016); 0 = off
-  std::string weights;        // safetensors file to start from; empty = initialise from the seed
-  std::string freeze;         // parameters that stay as they are: core/frozen_parameters.h
+  double stochastic_depth =
+      0.0;              // drop probability of the last residual block (Huang et al. 2016); 0 = off
+  std::string weights;  // safetensors file to start from; empty = initialise from the seed
+  std::string freeze;   // parameters that stay as they are: core/frozen_parameters.h
 };
 
 struct OptimizerConfig {
-  std::string name = "sgd";      // sgd, adamw
+  std::string name = "sgd";  // sgd, adamw
   double learning_rate = 0.1;
-  int64_t scale_learning_rate_from_batch = 0;  // multiply the rate by batch_size / this (Goyal et al. 2017); 0 = off
-  double momentum = 0.9;         // sgd
-  bool nesterov = false;         // sgd
-  double beta1 = 0.9;            // adamw
-  double beta2 = 0.999;          // adamw
-  double epsilon = 1e-8;         // adamw
+  int64_t scale_learning_rate_from_batch =
+      0;                  // multiply the rate by batch_size / this (Goyal et al. 2017); 0 = off
+  double momentum = 0.9;  // sgd
+  bool nesterov = false;  // sgd
+  double beta1 = 0.9;     // adamw
+  double beta2 = 0.999;   // adamw
+  double epsilon = 1e-8;  // adamw
   double weight_decay = 1e-4;
   bool decay_norms_and_biases = true;
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
   double label_smoothing = 0.0;     // Szegedy et al. 2016, section 7, as PyTorch's CrossEntropyLoss
-  double ema_decay = 0.0;           // of the weights' exponential moving average, which is evaluated and saved; 0 = off
+  double ema_decay =
+      0.0;  // of the weights' exponential moving average, which is evaluated and saved; 0 = off
 };
 
 // Lengths (warm-up, steps, periods) are in units of `step_every`: epochs or updates.
 struct LrScheduleConfig {
-  std::string name = "constant";  // constant, step, multi_step, exponential, polynomial, cosine, one_cycle, plateau
+  std::string name = "constant";     // constant, step, multi_step, exponential, polynomial, cosine,
+                                     // one_cycle, plateau
   std::string step_every = "epoch";  // epoch, update
-  int64_t warmup = 0;                // linear warm-up over this many units, before the schedule proper
+  int64_t warmup = 0;  // linear warm-up over this many units, before the schedule proper
   double warmup_start_factor = 0.1;  // the rate's factor at the first unit of the warm-up
   int64_t step_size = 30;            // step
   double gamma = 0.1;                // step, multi_step, exponential
   std::vector<int64_t> milestones;   // multi_step
   double power = 1.0;                // polynomial
-  int64_t total = 0;                 // polynomial, cosine, one_cycle: their length; 0 = the whole run
+  int64_t total = 0;  // polynomial, cosine, one_cycle: their length; 0 = the whole run
   double minimum_learning_rate = 0.0;  // cosine, plateau
-  int64_t restart_period = 0;          // cosine: first period (Loshchilov and Hutter 2017); 0 = no restarts
-  int64_t restart_multiplier = 1;      // cosine: each period is this many times the one before
-  double one_cycle_rise_fraction = 0.3;    // PyTorch's pct_start
-  double one_cycle_initial_divisor = 25.0;   // PyTorch's div_factor: first rate = learning_rate / this
-  double one_cycle_final_divisor = 1e4;      // PyTorch's final_div_factor: last rate = first rate / this
-  std::string one_cycle_anneal = "cosine";   // cosine, linear
+  int64_t restart_period = 0;  // cosine: first period (Loshchilov and Hutter 2017); 0 = no restarts
+  int64_t restart_multiplier = 1;        // cosine: each period is this many times the one before
+  double one_cycle_rise_fraction = 0.3;  // PyTorch's pct_start
+  double one_cycle_initial_divisor =
+      25.0;  // PyTorch's div_factor: first rate = learning_rate / this
+  double one_cycle_final_divisor =
+      1e4;  // PyTorch's final_div_factor: last rate = first rate / this
+  std::string one_cycle_anneal = "cosine";  // cosine, linear
   double plateau_factor = 0.1;
   int64_t plateau_patience = 10;
   double plateau_threshold = 1e-4;  // relative, as PyTorch's threshold_mode="rel"
@@ -101,12 +115,13 @@ struct CheckpointConfig {
 };
 
 struct ValidationConfig {
-  int64_t batch_size = 500;  // images a rank evaluates at once; 0, written "auto" = as many as memory allows
+  int64_t batch_size =
+      500;  // images a rank evaluates at once; 0, written "auto" = as many as memory allows
 };
 
 struct LimitsConfig {
-  int64_t steps = 0;              // total updates, resumed ones included; 0 = no limit
-  double wall_time_seconds = 0;   // 0 = no limit
+  int64_t steps = 0;             // total updates, resumed ones included; 0 = no limit
+  double wall_time_seconds = 0;  // 0 = no limit
 };
 
 struct LoggingConfig {

@@ -8,22 +8,24 @@
 
 namespace lockstep {
 
-// Writes `path` as temporary file in the same folder + fsync + rename + fsync of the folder. A crash or a full disk leaves the old
-// file. Throws Error(kInputOutput) naming path and reason; the temporary file is removed then.
+// Writes `path` as temporary file in the same folder + fsync + rename + fsync of the folder. A
+// crash or a full disk leaves the old file. Throws Error(kInputOutput) naming path and reason; the
+// temporary file is removed then.
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes);
 void write_file_durably(const std::string& path, const std::string& text);
 
-// Makes a folder appear whole: `fill` writes files into the temporary folder it is given; then all of them are synced and the folder is
-// renamed to `path` (an existing one is replaced).
-void write_folder_durably(const std::string& path, const std::function<void(const std::string& temporary_folder)>& fill);
+// Makes a folder appear whole: `fill` writes files into the temporary folder it is given; then all
+// of them are synced and the folder is renamed to `path` (an existing one is replaced).
+void write_folder_durably(const std::string& path,
+                          const std::function<void(const std::string& temporary_folder)>& fill);
 
 // The whole file. Throws Error(kInputOutput) when it cannot be read or is larger than `max_bytes`.
 std::string read_file(const std::string& path, size_t max_bytes = size_t{1} << 40);
 
 void fsync_folder(const std::string& path);
 
-// Removes what killed writers left in `folder` (names that contain ".tmp-"). Only for a folder in which no other process writes.
-// Throws Error(kInputOutput) when the folder cannot be read.
+// Removes what killed writers left in `folder` (names that contain ".tmp-"). Only for a folder in
+// which no other process writes. Throws Error(kInputOutput) when the folder cannot be read.
 void remove_temporaries(const std::string& folder);
 
 }  // namespace lockstep

@@ -13,8 +13,8 @@ EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& conf
   const double gain =
       config.quantity == "validation_accuracy" ? value - state.best : state.best - value;
   // A comparison with NaN is false: no improvement. Neither is a tie, also where min_delta is 0.
-  decision.improved = std::isfinite(value) &&
-                      (state.best_epoch == 0 || (gain > 0 && gain >= config.min_delta));
+  decision.improved =
+      std::isfinite(value) && (state.best_epoch == 0 || (gain > 0 && gain >= config.min_delta));
   if (decision.improved) {
     decision.state = {.best = value, .best_epoch = epoch, .epochs_without_improvement = 0};
   } else {

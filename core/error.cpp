@@ -3,7 +3,8 @@
 namespace lockstep::detail {
 
 void check_failed(const char* condition, const char* file, int line, const std::string& message) {
-  throw Error(ExitCode::kInternal, fmt::format("internal fault at {}:{}: {} ({})", file, line, message, condition));
+  throw Error(ExitCode::kInternal,
+              fmt::format("internal fault at {}:{}: {} ({})", file, line, message, condition));
 }
 
 }  // namespace lockstep::detail

@@ -45,8 +45,8 @@ at::Tensor view_of(const at::Tensor& flat,
   return range.view(shape);
 }
 
-// Without a place yet, frozen ones first. Backward finishes the others roughly in the reverse order of
-// their registration.
+// Without a place yet, frozen ones first. Backward finishes the others roughly in the reverse order
+// of their registration.
 std::vector<FlatEntry> ordered_entries(const torch::nn::Module& module,
                                        const std::set<const void*>& norms,
                                        bool decay_norms_and_biases) {

@@ -1,4 +1,5 @@
-// The training loss and counts, as sums over a slice: divided once, by the global count, after reduction.
+// The training loss and counts, as sums over a slice: divided once, by the global count, after
+// reduction.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,14 +11,21 @@ struct ClassificationSums {
   at::Tensor correct;  // [] float32: samples whose largest logit is the label's
 };
 
-// Cross entropy with label smoothing (PyTorch's CrossEntropyLoss(reduction="sum")); logits [N, classes], labels [N] int64; N may be 0.
-// A tie counts as correct only if the label is the first of the largest logits, as argmax has it.
-ClassificationSums cross_entropy_sums(const at::Tensor& logits, const at::Tensor& labels, double label_smoothing);
+// Cross entropy with label smoothing (PyTorch's CrossEntropyLoss(reduction="sum")); logits [N,
+// classes], labels [N] int64; N may be 0. A tie counts as correct only if the label is the first of
+// the largest logits, as argmax has it.
+ClassificationSums cross_entropy_sums(const at::Tensor& logits,
+                                      const at::Tensor& labels,
+                                      double label_smoothing);
 
-// Of mixed images, with a second label [N] int64 each: weight * cross entropy with the first label + (1 - weight) * that with the second
-// (Zhang et al. 2018, section 2; by linearity the cross entropy with the mixed label). Correct are images whose largest logit is the
-// label of the larger weight; of equal ones, the first.
-ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& second_labels,
-                                            double weight, double label_smoothing);
+// Of mixed images, with a second label [N] int64 each: weight * cross entropy with the first label
+// + (1 - weight) * that with the second (Zhang et al. 2018, section 2; by linearity the cross
+// entropy with the mixed label). Correct are images whose largest logit is the label of the larger
+// weight; of equal ones, the first.
+ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
+                                            const at::Tensor& labels,
+                                            const at::Tensor& second_labels,
+                                            double weight,
+                                            double label_smoothing);
 
 }  // namespace lockstep

@@ -151,7 +151,8 @@ std::string sweet_spot_words(const OverfittingAnalysis& a) {
 std::string since_words(const OverfittingAnalysis& a) {
   const double rise = a.final_validation_loss - a.sweet_spot_loss;
   if (rise <= kLeastRise * std::abs(a.sweet_spot_loss)) return "has not risen since";
-  return fmt::format("ended {:.4f} above that, too little or too briefly to be called overfitting", rise);
+  return fmt::format("ended {:.4f} above that, too little or too briefly to be called overfitting",
+                     rise);
 }
 
 constexpr const char* kAgainstOverfitting =

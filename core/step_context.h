@@ -7,20 +7,24 @@
 
 namespace lockstep {
 
-// Sums batch-norm statistics over the ranks that share a global batch (`distributed.batch_norm = sync`).
+// Sums batch-norm statistics over the ranks that share a global batch (`distributed.batch_norm =
+// sync`).
 class StatisticsExchange {
  public:
   virtual ~StatisticsExchange() = default;
-  // Sums `statistics` ([n] float64, on the model's device) over all ranks, in place. Called by every rank in the same order.
+  // Sums `statistics` ([n] float64, on the model's device) over all ranks, in place. Called by
+  // every rank in the same order.
   virtual void sum(at::Tensor& statistics) = 0;
 };
 
 struct StepContext {
   bool training = false;
   uint64_t seed = 0;
-  int64_t step = 0;            // updates done before this one
-  int64_t first_position = 0;  // of this slice within the global batch: keys the random numbers of dropout
-  StatisticsExchange* statistics_exchange = nullptr;  // null: each slice normalises with its own statistics
+  int64_t step = 0;  // updates done before this one
+  int64_t first_position =
+      0;  // of this slice within the global batch: keys the random numbers of dropout
+  StatisticsExchange* statistics_exchange =
+      nullptr;  // null: each slice normalises with its own statistics
 };
 
 }  // namespace lockstep

@@ -16,7 +16,8 @@ NamedTensors export_weights(const torch::nn::Module& module, const FlatParameter
 
 // Copies tensors into the model (in place, so views stay views; float16, bfloat16 and float64 are
 // converted) and refreshes the leaves. Throws Error(kBadData) that lists every missing, extra and
-// wrongly shaped tensor and every wrong kind of number; then nothing has been changed. `source` names where they come from.
+// wrongly shaped tensor and every wrong kind of number; then nothing has been changed. `source`
+// names where they come from.
 void import_weights(torch::nn::Module& module,
                     FlatParameters& parameters,
                     const NamedTensors& tensors,

@@ -18,9 +18,10 @@
 namespace lockstep {
 
 struct Batch {
-  at::Tensor images;  // [n, C, H, W], normalised: (x / 255 - mean) / std
-  at::Tensor labels;  // [n] int64
-  at::Tensor second_labels;  // [n] int64 of the images mixed in, by mixing.weight; undefined without mixing
+  at::Tensor images;         // [n, C, H, W], normalised: (x / 255 - mean) / std
+  at::Tensor labels;         // [n] int64
+  at::Tensor second_labels;  // [n] int64 of the images mixed in, by mixing.weight; undefined
+                             // without mixing
   Mixing mixing;
   int64_t global_size = 0;     // images of the global batch
   int64_t first_position = 0;  // of this slice within it
@@ -31,7 +32,8 @@ struct BatchRequest {
   std::vector<int64_t> indices;
   int64_t global_size = 0;
   int64_t first_position = 0;
-  // For mixing: the batch's number within the epoch, and the image before the slice's first one in the global batch.
+  // For mixing: the batch's number within the epoch, and the image before the slice's first one in
+  // the global batch.
   int64_t batch = 0;
   int64_t index_before = 0;
 };
@@ -52,14 +54,19 @@ struct LoaderOptions {
   int64_t epoch = 0;
 };
 
-// Prepares the batches that `request(i)` names for i = 0 … num_batches-1 in order, at most prefetch_batches (>= 1) ahead, in one
-// background thread, which also calls `request`. `source` and `labels` must outlive the loader.
-// On CUDA devices images travel as uint8 through pinned memory and are normalised (and mixed) on the device. A mixed slice reads one
-// image more, the partner of its first one, augmented as in its own place.
+// Prepares the batches that `request(i)` names for i = 0 … num_batches-1 in order, at most
+// prefetch_batches (>= 1) ahead, in one background thread, which also calls `request`. `source` and
+// `labels` must outlive the loader. On CUDA devices images travel as uint8 through pinned memory
+// and are normalised (and mixed) on the device. A mixed slice reads one image more, the partner of
+// its first one, augmented as in its own place.
 class BatchLoader {
  public:
-  BatchLoader(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels, const LoaderOptions& options,
-              int64_t num_batches, std::function<BatchRequest(int64_t)> request);
+  BatchLoader(ImageSource& source,
+              const ImageSetInfo& info,
+              std::span<const int32_t> labels,
+              const LoaderOptions& options,
+              int64_t num_batches,
+              std::function<BatchRequest(int64_t)> request);
   ~BatchLoader();
   // The next batch; waits for it if it is not ready. Rethrows what the background thread threw.
   Batch next();
@@ -72,7 +79,10 @@ class BatchLoader {
 };
 
 // The same preparation without a thread.
-Batch prepare_batch(ImageSource& source, const ImageSetInfo& info, std::span<const int32_t> labels, const LoaderOptions& options,
+Batch prepare_batch(ImageSource& source,
+                    const ImageSetInfo& info,
+                    std::span<const int32_t> labels,
+                    const LoaderOptions& options,
                     const BatchRequest& request);
 
 }  // namespace lockstep

@@ -1,4 +1,5 @@
-// Imports of the CIFAR-10 and CIFAR-100 binary distributions (Krizhevsky 2009; layouts at the data sets' home page).
+// Imports of the CIFAR-10 and CIFAR-100 binary distributions (Krizhevsky 2009; layouts at the data
+// sets' home page).
 #pragma once
 
 #include <string>

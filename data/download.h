@@ -8,7 +8,7 @@
 namespace lockstep {
 
 struct DownloadSource {
-  std::string name;    // "cifar10", "cifar100"
+  std::string name;  // "cifar10", "cifar100"
   std::string url;
   std::string sha256;  // hex, of the whole file
 };
@@ -16,8 +16,11 @@ struct DownloadSource {
 // The known data set of that name; throws Error(kUsage) with the known names.
 DownloadSource known_download(const std::string& name);
 
-// Fetches into `path` through `path`.part, resuming an earlier part, and checks SHA-256 before the final rename. `progress` gets bytes so far and in
-// all (0 = unknown). Throws Error(kInputOutput) for network and file errors, Error(kBadData) for a wrong digest (the part is removed).
-void download_file(const DownloadSource& source, const std::string& path, const std::function<void(int64_t, int64_t)>& progress);
+// Fetches into `path` through `path`.part, resuming an earlier part, and checks SHA-256 before the
+// final rename. `progress` gets bytes so far and in all (0 = unknown). Throws Error(kInputOutput)
+// for network and file errors, Error(kBadData) for a wrong digest (the part is removed).
+void download_file(const DownloadSource& source,
+                   const std::string& path,
+                   const std::function<void(int64_t, int64_t)>& progress);
 
 }  // namespace lockstep

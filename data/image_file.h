@@ -1,10 +1,10 @@
 // An HDF5 image set on disk: its schema, opened with distrust and read in blocks.
 //
-// /train/images, /test/images  u8 [N, C, H, W], chunks of at most 16 whole images, no deflate, fletcher32
-// /train/labels, /test/labels  i32 [N]
-// /train/block_digests, /test/block_digests  u64 [ceil(N / 1024)]  xxh3-64 of each block of 1,024 images and its labels
-// attributes of the root: format_version, layout ("NCHW"), class_names, mean [C], std [C] (of the training images, in [0, 1]),
-// source, digest (xxh3-128, hex, of shapes, class names, mean, std and block digests)
+// /train/images, /test/images  u8 [N, C, H, W], chunks of at most 16 whole images, no deflate,
+// fletcher32 /train/labels, /test/labels  i32 [N] /train/block_digests, /test/block_digests  u64
+// [ceil(N / 1024)]  xxh3-64 of each block of 1,024 images and its labels attributes of the root:
+// format_version, layout ("NCHW"), class_names, mean [C], std [C] (of the training images, in [0,
+// 1]), source, digest (xxh3-128, hex, of shapes, class names, mean, std and block digests)
 #pragma once
 
 #include <array>
@@ -33,12 +33,15 @@ struct ImageSetInfo {
   int64_t count(Split split) const { return num_images[static_cast<int>(split)]; }
   int64_t image_bytes() const { return channels * height * width; }
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
-  int64_t num_blocks(Split split) const { return (count(split) + kImagesPerBlock - 1) / kImagesPerBlock; }
+  int64_t num_blocks(Split split) const {
+    return (count(split) + kImagesPerBlock - 1) / kImagesPerBlock;
+  }
 };
 
-// Opens and reads such a file. Not thread-safe by itself. Only names, types, ranks and sizes of the schema are accepted: links, external
-// storage, virtual datasets and unknown filters are refused. Throws Error(kBadData) naming file, object, what is wrong and the fix
-// (import or download it again); Error(kInputOutput) when the file is missing or unreadable.
+// Opens and reads such a file. Not thread-safe by itself. Only names, types, ranks and sizes of the
+// schema are accepted: links, external storage, virtual datasets and unknown filters are refused.
+// Throws Error(kBadData) naming file, object, what is wrong and the fix (import or download it
+// again); Error(kInputOutput) when the file is missing or unreadable.
 class ImageFile {
  public:
   explicit ImageFile(const std::string& path);
@@ -50,8 +53,12 @@ class ImageFile {
   void read_images(Split split, int64_t first, int64_t count, std::span<uint8_t> out) const;
   // All labels, checked against the number of classes.
   std::vector<int32_t> read_labels(Split split) const;
-  // Reads one block (the last may be short) and checks its digest. `labels`: all of the split, as read_labels gave them.
-  void read_block(Split split, int64_t block, std::span<const int32_t> labels, std::span<uint8_t> out) const;
+  // Reads one block (the last may be short) and checks its digest. `labels`: all of the split, as
+  // read_labels gave them.
+  void read_block(Split split,
+                  int64_t block,
+                  std::span<const int32_t> labels,
+                  std::span<uint8_t> out) const;
 
  private:
   struct Handle;

@@ -18,8 +18,9 @@ struct ImageSetDescription {
   std::string source;
 };
 
-// Collects images in order and writes `path` through a temporary file, computing mean, std and digests.
-// Throws Error(kBadData) for labels out of range, Error(kInputOutput) for what the file system refuses.
+// Collects images in order and writes `path` through a temporary file, computing mean, std and
+// digests. Throws Error(kBadData) for labels out of range, Error(kInputOutput) for what the file
+// system refuses.
 class ImageFileWriter {
  public:
   ImageFileWriter(const std::string& path, const ImageSetDescription& description);

@@ -1,4 +1,5 @@
-// Which image is where: this epoch's permutation, and a rank's contiguous slice of each global batch.
+// Which image is where: this epoch's permutation, and a rank's contiguous slice of each global
+// batch.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +12,15 @@ struct IndexRange {
   int64_t size() const { return end - begin; }
 };
 
-// Part `part` of `total` items cut into `num_parts` contiguous parts whose sizes differ by at most one (the first ones are larger).
-// May be empty.
+// Part `part` of `total` items cut into `num_parts` contiguous parts whose sizes differ by at most
+// one (the first ones are larger). May be empty.
 IndexRange contiguous_part(int64_t total, int64_t part, int64_t num_parts);
 
 // A permutation of 0 … n-1 by (seed, epoch) alone (Fisher-Yates over counter-based numbers).
 std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n);
 
-// The global batches of one epoch over `indices`: every index exactly once; the last batch may be smaller.
+// The global batches of one epoch over `indices`: every index exactly once; the last batch may be
+// smaller.
 class EpochSampler {
  public:
   // epoch counts from 0.

@@ -12,8 +12,11 @@ struct SyntheticOptions {
   uint64_t seed = 1;
 };
 
-// 10 classes of 32x32 colour images that differ in shape and texture at random places, sizes, orientations and colours: mean colour
-// says nothing about the class, a linear classifier stays below 60 %, ResNet-20 passes 90 % in a few epochs.
-void write_synthetic_set(const std::string& output, const SyntheticOptions& options, bool overwrite);
+// 10 classes of 32x32 colour images that differ in shape and texture at random places, sizes,
+// orientations and colours: mean colour says nothing about the class, a linear classifier stays
+// below 60 %, ResNet-20 passes 90 % in a few epochs.
+void write_synthetic_set(const std::string& output,
+                         const SyntheticOptions& options,
+                         bool overwrite);
 
 }  // namespace lockstep

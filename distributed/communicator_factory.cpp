@@ -12,7 +12,8 @@ std::unique_ptr<Communicator> MpiSession::make_nccl_communicator(at::Device devi
   return lockstep::make_nccl_communicator(*impl_, device);
 #else
   throw_error(ExitCode::kUsage,
-              "this build has no NCCL (device {}): set distributed.backend=mpi, or build with CUDA and NCCL",
+              "this build has no NCCL (device {}): set distributed.backend=mpi, or build with CUDA "
+              "and NCCL",
               device.str());
 #endif
 }

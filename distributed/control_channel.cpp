@@ -29,18 +29,27 @@ class MpiControlChannel final : public ControlChannel {
     const int64_t own = static_cast<int64_t>(bytes.size());
     std::vector<int64_t> sizes(num_ranks);
     run(label, [&](MPI_Request* request) {
-      return MPI_Iallgather(&own, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, comm_.get(), request);
+      return MPI_Iallgather(
+          &own, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, comm_.get(), request);
     });
     // Judged from numbers that all ranks have, so that all throw or none.
     const int64_t total = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
-    LOCKSTEP_CHECK(total <= kMostBytes, "'{}' is too large for the control channel: {} bytes", label, total);
+    LOCKSTEP_CHECK(
+        total <= kMostBytes, "'{}' is too large for the control channel: {} bytes", label, total);
     std::vector<int> counts(sizes.begin(), sizes.end());
     std::vector<int> offsets(num_ranks);
     std::exclusive_scan(counts.begin(), counts.end(), offsets.begin(), 0);
     std::string all(static_cast<size_t>(total), '\0');
     run(label, [&](MPI_Request* request) {
-      return MPI_Iallgatherv(bytes.data(), static_cast<int>(own), MPI_BYTE, all.data(), counts.data(),
-                             offsets.data(), MPI_BYTE, comm_.get(), request);
+      return MPI_Iallgatherv(bytes.data(),
+                             static_cast<int>(own),
+                             MPI_BYTE,
+                             all.data(),
+                             counts.data(),
+                             offsets.data(),
+                             MPI_BYTE,
+                             comm_.get(),
+                             request);
     });
     std::vector<std::string> result;
     result.reserve(num_ranks);
@@ -56,10 +65,12 @@ class MpiControlChannel final : public ControlChannel {
     run(label, [&](MPI_Request* request) {
       return MPI_Ibcast(&size, 1, MPI_INT64_T, root, comm_.get(), request);
     });
-    LOCKSTEP_CHECK(size <= kMostBytes, "'{}' is too large for the control channel: {} bytes", label, size);
+    LOCKSTEP_CHECK(
+        size <= kMostBytes, "'{}' is too large for the control channel: {} bytes", label, size);
     std::string result = rank_ == root ? bytes : std::string(static_cast<size_t>(size), '\0');
     run(label, [&](MPI_Request* request) {
-      return MPI_Ibcast(result.data(), static_cast<int>(size), MPI_BYTE, root, comm_.get(), request);
+      return MPI_Ibcast(
+          result.data(), static_cast<int>(size), MPI_BYTE, root, comm_.get(), request);
     });
     return result;
   }

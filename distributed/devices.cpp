@@ -49,10 +49,12 @@ Gpu take_gpu([[maybe_unused]] int index) {
   cudaError_t status = cudaSetDevice(index);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, index);
   if (status != cudaSuccess) {
-    throw_error(ExitCode::kInternal, "GPU {} cannot be used: {}", index, cudaGetErrorString(status));
+    throw_error(
+        ExitCode::kInternal, "GPU {} cannot be used: {}", index, cudaGetErrorString(status));
   }
   std::string uuid = "GPU-";
-  for (const char byte : properties.uuid.bytes) uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  for (const char byte : properties.uuid.bytes)
+    uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return {properties.name, uuid};
 #else
   return {};
@@ -60,7 +62,9 @@ Gpu take_gpu([[maybe_unused]] int index) {
 }
 
 std::string place(const Topology& topology, size_t rank) {
-  return fmt::format("rank {} on host {}", rank, topology.host_names[static_cast<size_t>(topology.host_of_rank[rank])]);
+  return fmt::format("rank {} on host {}",
+                     rank,
+                     topology.host_names[static_cast<size_t>(topology.host_of_rank[rank])]);
 }
 
 // What all ranks know of all ranks, so that all come to the same verdict.
@@ -73,7 +77,8 @@ Ranks gather(MpiSession& session) {
   std::string reason;
   const int count = visible_gpus(&reason);
   Ranks ranks;
-  for (const std::string& text : session.control().all_gather(fmt::format("{} {}", count, reason), "counting GPUs")) {
+  for (const std::string& text :
+       session.control().all_gather(fmt::format("{} {}", count, reason), "counting GPUs")) {
     ranks.gpus.push_back(std::stoi(text));
     ranks.reasons.push_back(text.substr(text.find(' ') + 1));
   }
@@ -85,37 +90,56 @@ bool use_gpus(const Config& config, const Topology& topology, const Ranks& ranks
   const size_t without = static_cast<size_t>(std::ranges::find(ranks.gpus, 0) - ranks.gpus.begin());
   if (without == ranks.gpus.size()) return true;
   if (config.device == "cuda") {
-    throw_error(ExitCode::kUsage, "device=cuda, but {} has no GPU: {}. Set device=cpu or auto, or start ranks only where GPUs are",
-                place(topology, without), ranks.reasons[without]);
+    throw_error(ExitCode::kUsage,
+                "device=cuda, but {} has no GPU: {}. Set device=cpu or auto, or start ranks only "
+                "where GPUs are",
+                place(topology, without),
+                ranks.reasons[without]);
   }
   return false;
 }
 
 DeviceChoice choose_cpu(const Config& config, const Ranks& ranks) {
   if (config.distributed.backend == "nccl") {
-    const auto reason = std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
-    throw_error(ExitCode::kUsage, "distributed.backend=nccl needs a GPU for every rank ({}). Set distributed.backend=mpi or auto",
+    const auto reason =
+        std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
+    throw_error(ExitCode::kUsage,
+                "distributed.backend=nccl needs a GPU for every rank ({}). Set "
+                "distributed.backend=mpi or auto",
                 config.device == "cpu" || reason == ranks.reasons.end() ? "device=cpu" : *reason);
   }
   return {at::kCPU, "mpi", describe_cpu()};
 }
 
 int gpu_index(const Config& config, const Topology& topology, int visible) {
-  if (visible == 1) return 0;  // the launcher gave each rank its own, or all share it: the UUIDs tell
+  if (visible == 1)
+    return 0;  // the launcher gave each rank its own, or all share it: the UUIDs tell
   if (topology.local_rank < visible) return topology.local_rank;
   if (config.distributed.allow_shared_gpu) return topology.local_rank % visible;
-  throw_error(ExitCode::kUsage, "host {} has {} ranks and {} GPUs: start at most one rank a GPU",
-              topology.host_names[static_cast<size_t>(topology.host_index)], topology.local_size, visible);
+  throw_error(ExitCode::kUsage,
+              "host {} has {} ranks and {} GPUs: start at most one rank a GPU",
+              topology.host_names[static_cast<size_t>(topology.host_index)],
+              topology.local_size,
+              visible);
 }
 
 // Whether two ranks hold one physical GPU.
-bool check_shared(const Config& config, const Topology& topology, const std::vector<std::string>& uuids) {
+bool check_shared(const Config& config,
+                  const Topology& topology,
+                  const std::vector<std::string>& uuids) {
   for (size_t a = 0; a < uuids.size(); ++a) {
-    const size_t b = static_cast<size_t>(std::find(uuids.begin() + static_cast<int64_t>(a) + 1, uuids.end(), uuids[a]) - uuids.begin());
+    const size_t b = static_cast<size_t>(
+        std::find(uuids.begin() + static_cast<int64_t>(a) + 1, uuids.end(), uuids[a]) -
+        uuids.begin());
     if (b == uuids.size()) continue;
     if (config.distributed.allow_shared_gpu) return true;
-    throw_error(ExitCode::kUsage, "{} and {} use one GPU ({}): start at most one rank a GPU, and let the launcher show each rank its own "
-                "(Slurm: --gpus-per-task=1)", place(topology, a), place(topology, b), uuids[a]);
+    throw_error(ExitCode::kUsage,
+                "{} and {} use one GPU ({}): start at most one rank a GPU, and let the launcher "
+                "show each rank its own "
+                "(Slurm: --gpus-per-task=1)",
+                place(topology, a),
+                place(topology, b),
+                uuids[a]);
   }
   return false;
 }
@@ -126,7 +150,8 @@ std::string choose_backend(const Config& config, bool shared) {
   const bool possible = kHasNccl && (!shared || nccl_shares);
   if (config.distributed.backend == "mpi") return "mpi";
   if (config.distributed.backend == "nccl" && !possible) {
-    throw_error(ExitCode::kUsage, "distributed.backend=nccl, but {}. Set distributed.backend=mpi or auto",
+    throw_error(ExitCode::kUsage,
+                "distributed.backend=nccl, but {}. Set distributed.backend=mpi or auto",
                 kHasNccl ? "NCCL refuses ranks that share a GPU" : "this build has no NCCL");
   }
   return possible ? "nccl" : "mpi";
@@ -174,7 +199,8 @@ DeviceChoice choose_device(const Config& config, MpiSession& session) {
     choice.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     choice.description = fmt::format("{} ({})", gpu.name, gpu.uuid);
   });
-  const bool shared = check_shared(config, topology, session.control().all_gather(gpu.uuid, "comparing GPUs"));
+  const bool shared =
+      check_shared(config, topology, session.control().all_gather(gpu.uuid, "comparing GPUs"));
   choice.backend = choose_backend(config, shared);
   return choice;
 }

@@ -16,9 +16,10 @@ struct DeviceChoice {
   std::string description;  // "NVIDIA H100 80GB HBM3 (GPU-1234…)", "CPU, 1 thread, AVX-512 BF16"
 };
 
-// Chooses this rank's device (config.device, config.distributed.backend) and makes it current: one visible GPU -> 0, else the local rank. All ranks agree on
-// the verdict: Error(kUsage) on every rank for more ranks than GPUs on a host, two ranks on one physical GPU (UUIDs), ranks that differ in kind, NCCL
-// without GPUs or with shared ones. Collective.
+// Chooses this rank's device (config.device, config.distributed.backend) and makes it current: one
+// visible GPU -> 0, else the local rank. All ranks agree on the verdict: Error(kUsage) on every
+// rank for more ranks than GPUs on a host, two ranks on one physical GPU (UUIDs), ranks that differ
+// in kind, NCCL without GPUs or with shared ones. Collective.
 DeviceChoice choose_device(const Config& config, MpiSession& session);
 
 // "2.28.9"; empty in a build without NCCL.

@@ -10,10 +10,10 @@
 
 namespace lockstep {
 
-// Hooks every gradient but those of frozen parameters, which stay zero: it is moved into the flat float32 gradient buffer (added, from
-// the second micro-slice of an update on), and when a bucket is complete in the last micro-slice
-// its all-reduce starts. Buckets start in one fixed order on all ranks. Works with any
-// torch::nn::Module taken over by FlatParameters.
+// Hooks every gradient but those of frozen parameters, which stay zero: it is moved into the flat
+// float32 gradient buffer (added, from the second micro-slice of an update on), and when a bucket
+// is complete in the last micro-slice its all-reduce starts. Buckets start in one fixed order on
+// all ranks. Works with any torch::nn::Module taken over by FlatParameters.
 class GradientReducer {
  public:
   // num_extras: float slots that travel with the last bucket (loss, counts, batch-norm statistics).

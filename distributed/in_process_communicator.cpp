@@ -40,7 +40,11 @@ class Channel {
       operation.label = label;
       operation.contributions.resize(posted_.size());
     }
-    LOCKSTEP_CHECK(operation.label == label, "rank {} is in '{}' while another is in '{}'", rank, label, operation.label);
+    LOCKSTEP_CHECK(operation.label == label,
+                   "rank {} is in '{}' while another is in '{}'",
+                   rank,
+                   label,
+                   operation.label);
     operation.contributions[static_cast<size_t>(rank)] = std::move(contribution);
     if (++operation.arrived == world_.world_size) world_.changed.notify_all();
     return number;
@@ -53,8 +57,10 @@ class Channel {
     const auto complete = [&] { return operation.arrived == world_.world_size; };
     world_.changed.wait(lock, [&] { return complete() || world_.failed || world_.ended; });
     if (!complete()) {
-      throw_error(ExitCode::kInternal, "a rank has {} while others wait for it in '{}'",
-                  world_.failed ? "failed" : "ended", operation.label);
+      throw_error(ExitCode::kInternal,
+                  "a rank has {} while others wait for it in '{}'",
+                  world_.failed ? "failed" : "ended",
+                  operation.label);
     }
     std::vector<Contribution> all = operation.contributions;
     if (++operation.collected == world_.world_size) operations_.erase(number);
@@ -91,7 +97,8 @@ class InProcessWork final : public PendingWork {
     at::Tensor sum = all.front().tensor.clone();
     for (size_t r = 1; r < all.size(); ++r) {
       LOCKSTEP_CHECK(all[r].tensor.sizes() == sum.sizes() && all[r].tensor.dtype() == sum.dtype(),
-                     "rank {} sums another tensor than rank 0", r);
+                     "rank {} sums another tensor than rank 0",
+                     r);
       sum.add_(all[r].tensor);
     }
     tensor_.copy_(sum);
@@ -106,11 +113,13 @@ class InProcessWork final : public PendingWork {
 
 class InProcessCommunicator final : public Communicator {
  public:
-  InProcessCommunicator(World& world, Channel& channel, int rank) : world_(world), channel_(channel), rank_(rank) {}
+  InProcessCommunicator(World& world, Channel& channel, int rank)
+      : world_(world), channel_(channel), rank_(rank) {}
   int rank() const override { return rank_; }
   int world_size() const override { return world_.world_size; }
   const char* backend() const override { return "in-process"; }
-  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor, std::string_view label) override {
+  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor,
+                                                std::string_view label) override {
     const int64_t number = channel_.post(rank_, {tensor.detach().clone(), {}}, label);
     return std::make_unique<InProcessWork>(channel_, number, tensor.detach());
   }
@@ -128,12 +137,14 @@ class InProcessCommunicator final : public Communicator {
 
 class InProcessControlChannel final : public ControlChannel {
  public:
-  InProcessControlChannel(World& world, Channel& channel, int rank) : world_(world), channel_(channel), rank_(rank) {}
+  InProcessControlChannel(World& world, Channel& channel, int rank)
+      : world_(world), channel_(channel), rank_(rank) {}
   int rank() const override { return rank_; }
   int world_size() const override { return world_.world_size; }
   std::vector<std::string> all_gather(const std::string& bytes, std::string_view label) override {
     std::vector<std::string> result;
-    for (Contribution& c : channel_.collect(channel_.post(rank_, {{}, bytes}, label))) result.push_back(std::move(c.bytes));
+    for (Contribution& c : channel_.collect(channel_.post(rank_, {{}, bytes}, label)))
+      result.push_back(std::move(c.bytes));
     return result;
   }
   std::string broadcast(const std::string& bytes, int root, std::string_view label) override {

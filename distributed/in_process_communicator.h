@@ -16,8 +16,9 @@ struct InProcessRank {
   std::unique_ptr<ControlChannel> control;
 };
 
-// Runs `body` on `world_size` threads at once; rethrows the first exception after all have ended (a rank that throws makes its peers'
-// operations throw too). Sums are taken in rank order, so every rank gets the same bits.
+// Runs `body` on `world_size` threads at once; rethrows the first exception after all have ended (a
+// rank that throws makes its peers' operations throw too). Sums are taken in rank order, so every
+// rank gets the same bits.
 void run_in_process(int world_size, const std::function<void(InProcessRank&)>& body);
 
 }  // namespace lockstep

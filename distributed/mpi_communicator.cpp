@@ -18,12 +18,18 @@ constexpr int64_t kMostElements = 1 << 30;  // a call: MPI counts are int
 
 MPI_Datatype mpi_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return MPI_FLOAT;
-    case at::kDouble: return MPI_DOUBLE;
-    case at::kLong: return MPI_INT64_T;
-    default: break;
+    case at::kFloat:
+      return MPI_FLOAT;
+    case at::kDouble:
+      return MPI_DOUBLE;
+    case at::kLong:
+      return MPI_INT64_T;
+    default:
+      break;
   }
-  throw_error(ExitCode::kInternal, "the MPI communicator does not carry {}", c10::toString(tensor.scalar_type()));
+  throw_error(ExitCode::kInternal,
+              "the MPI communicator does not carry {}",
+              c10::toString(tensor.scalar_type()));
 }
 
 // Calls start(address, count, request) for each part of `tensor` that fits an MPI count.
@@ -65,7 +71,8 @@ class MpiCommunicator final : public Communicator {
   int world_size() const override { return world_size_; }
   const char* backend() const override { return "mpi"; }
 
-  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor, std::string_view label) override;
+  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor,
+                                                std::string_view label) override;
   void broadcast(const at::Tensor& tensor, int root, std::string_view label) override;
   void make_progress() override;
   void finish(const std::shared_ptr<Operation>& operation);
@@ -79,7 +86,8 @@ class MpiCommunicator final : public Communicator {
   at::Device device_;
   OwnedComm comm_;
   int rank_, world_size_;
-  // Oldest first: MPI calls of all ranks must come in the order of start_all_reduce, whenever the copies to the host are done.
+  // Oldest first: MPI calls of all ranks must come in the order of start_all_reduce, whenever the
+  // copies to the host are done.
   std::deque<std::shared_ptr<Operation>> under_way_;
 };
 
@@ -90,7 +98,8 @@ class MpiWork final : public PendingWork {
   ~MpiWork() override {
     if (operation_->finished) return;
     if (std::uncaught_exceptions() > 0) {
-      // The peers may never come and MPI still writes into the tensor: it must outlive this process's last MPI call.
+      // The peers may never come and MPI still writes into the tensor: it must outlive this
+      // process's last MPI call.
       new std::shared_ptr<Operation>(operation_);
       return;
     }
@@ -108,11 +117,16 @@ class MpiWork final : public PendingWork {
 };
 
 void MpiCommunicator::check(const at::Tensor& tensor, std::string_view label) const {
-  LOCKSTEP_CHECK(tensor.device() == device_, "'{}' is on {}, the communicator on {}", label, tensor.device().str(), device_.str());
+  LOCKSTEP_CHECK(tensor.device() == device_,
+                 "'{}' is on {}, the communicator on {}",
+                 label,
+                 tensor.device().str(),
+                 device_.str());
   LOCKSTEP_CHECK(tensor.is_contiguous(), "'{}' is not contiguous", label);
 }
 
-std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor& tensor, std::string_view label) {
+std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor& tensor,
+                                                               std::string_view label) {
   check(tensor, label);
   auto operation = std::make_shared<Operation>();
   operation->tensor = tensor.detach();
@@ -120,7 +134,8 @@ std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor&
   if (tensor.is_cpu()) {
     operation->host = operation->tensor;
   } else {
-    operation->host = at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(true));
+    operation->host =
+        at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(true));
     operation->host.copy_(operation->tensor, /*non_blocking=*/true);
 #ifdef LOCKSTEP_WITH_CUDA
     operation->copied.record();
@@ -131,7 +146,8 @@ std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor&
   return std::make_unique<MpiWork>(*this, operation);
 }
 
-// Hands operations to MPI in order: those whose host copy is there, and all up to and including `until` after waiting for theirs.
+// Hands operations to MPI in order: those whose host copy is there, and all up to and including
+// `until` after waiting for theirs.
 void MpiCommunicator::start_ready(const Operation* until) {
   [[maybe_unused]] bool must_start = until != nullptr && !until->started;
   for (const std::shared_ptr<Operation>& operation : under_way_) {
@@ -155,9 +171,11 @@ void MpiCommunicator::start(Operation& operation) {
   const MPI_Datatype type = mpi_type(operation.host);
   operation.started = true;
   if (world_size_ == 1) return;
-  operation.requests = start_in_parts(operation.host, [&](void* address, int count, MPI_Request* request) {
-    MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, MPI_SUM, comm_.get(), request), operation.label);
-  });
+  operation.requests =
+      start_in_parts(operation.host, [&](void* address, int count, MPI_Request* request) {
+        MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, MPI_SUM, comm_.get(), request),
+                  operation.label);
+      });
 }
 
 void MpiCommunicator::make_progress() {
@@ -191,9 +209,10 @@ void MpiCommunicator::broadcast(const at::Tensor& tensor, int root, std::string_
   const at::NoGradGuard no_grad;
   const at::Tensor host = tensor.detach().cpu();  // the tensor itself on a CPU
   const MPI_Datatype type = mpi_type(host);
-  std::vector<MPI_Request> requests = start_in_parts(host, [&](void* address, int count, MPI_Request* request) {
-    MPI_CHECK(MPI_Ibcast(address, count, type, root, comm_.get(), request), label);
-  });
+  std::vector<MPI_Request> requests =
+      start_in_parts(host, [&](void* address, int count, MPI_Request* request) {
+        MPI_CHECK(MPI_Ibcast(address, count, type, root, comm_.get(), request), label);
+      });
   wait_for_requests(requests, watchdog_, label);
   if (!tensor.is_cpu()) tensor.detach().copy_(host);
 }

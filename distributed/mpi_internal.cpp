@@ -10,7 +10,8 @@
 namespace lockstep {
 
 void check_mpi(int code, std::string_view label) {
-  if (code == MPI_SUCCESS) [[likely]] return;
+  if (code == MPI_SUCCESS) [[likely]]
+    return;
   char text[MPI_MAX_ERROR_STRING + 1] = {};
   int length = 0;
   MPI_Error_string(code, text, &length);
@@ -31,12 +32,16 @@ void Backoff::pause() {
   sleep_microseconds_ = std::min(2 * sleep_microseconds_, kLongestSleep);
 }
 
-void wait_for_requests(std::span<MPI_Request> requests, Watchdog& watchdog, std::string_view label) {
+void wait_for_requests(std::span<MPI_Request> requests,
+                       Watchdog& watchdog,
+                       std::string_view label) {
   const Watchdog::Guard guard = watchdog.watch(label);
   Backoff backoff;
   while (true) {
     int done = 0;
-    MPI_CHECK(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE), label);
+    MPI_CHECK(
+        MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE),
+        label);
     if (done != 0) return;
     backoff.pause();
   }

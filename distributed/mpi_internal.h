@@ -18,8 +18,9 @@ namespace lockstep {
 
 void check_mpi(int code, std::string_view label);
 
-// A pause between two tests of something that a peer or MPI must complete: yields the core at first, for latency, then sleeps a
-// little longer each time, so that more ranks than cores still work.
+// A pause between two tests of something that a peer or MPI must complete: yields the core at
+// first, for latency, then sleeps a little longer each time, so that more ranks than cores still
+// work.
 class Backoff {
  public:
   void pause();
@@ -29,7 +30,8 @@ class Backoff {
   int sleep_microseconds_ = 0;
 };
 
-// Waits for nonblocking operations under the watchdog's deadline, testing them in turn: a blocking MPI call would spin.
+// Waits for nonblocking operations under the watchdog's deadline, testing them in turn: a blocking
+// MPI call would spin.
 void wait_for_requests(std::span<MPI_Request> requests, Watchdog& watchdog, std::string_view label);
 inline void wait_for_request(MPI_Request& request, Watchdog& watchdog, std::string_view label) {
   wait_for_requests({&request, 1}, watchdog, label);

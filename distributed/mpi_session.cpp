@@ -16,18 +16,21 @@
 namespace lockstep {
 namespace {
 
-// A count that a launcher has put into the environment; anything but a plain number is no launcher's.
+// A count that a launcher has put into the environment; anything but a plain number is no
+// launcher's.
 std::optional<int64_t> launcher_number(const char* name) {
   const char* text = std::getenv(name);
   if (text == nullptr) return std::nullopt;
   const std::string_view digits(text);
   int64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || value < 0) return std::nullopt;
+  if (error != std::errc() || end != digits.data() + digits.size() || value < 0)
+    return std::nullopt;
   return value;
 }
 
-// Slurm numbers its pseudo steps (batch script, extern, interactive) downwards from 2^32; no program is started there several times.
+// Slurm numbers its pseudo steps (batch script, extern, interactive) downwards from 2^32; no
+// program is started there several times.
 bool in_slurm_step() {
   constexpr int64_t kFirstPseudoStep = 0xfffffff0;
   const auto step = launcher_number("SLURM_STEP_ID");
@@ -80,9 +83,8 @@ bool initialise(int* argc, char*** argv, Watchdog& watchdog) {
                 "MPI grants thread level {} and Lockstep needs MPI_THREAD_MULTIPLE ({}): {}",
                 provided,
                 static_cast<int>(MPI_THREAD_MULTIPLE),
-                initialised != 0
-                    ? "initialise it by MPI_Init_thread(…, MPI_THREAD_MULTIPLE, …)"
-                    : "use an MPI library that was built with thread support");
+                initialised != 0 ? "initialise it by MPI_Init_thread(…, MPI_THREAD_MULTIPLE, …)"
+                                 : "use an MPI library that was built with thread support");
   }
   return initialised == 0;
 }
@@ -129,8 +131,7 @@ void discover_topology(MpiSession::Impl& impl) {
 
 void connect_watchdog(MpiSession::Impl& impl) {
   const Watchdog::Guard guard = impl.watchdog.watch("making the progress board");
-  impl.board =
-      std::make_unique<ProgressBoard>(impl.local.get(), impl.world.get(), impl.topology);
+  impl.board = std::make_unique<ProgressBoard>(impl.local.get(), impl.world.get(), impl.topology);
   ProgressBoard* board = impl.board.get();
   impl.watchdog.set_publisher([board](int64_t operation, std::string_view label, bool begins) {
     board->publish(operation, label, begins);
@@ -150,13 +151,14 @@ MpiSession::MpiSession(int* argc, char*** argv, Watchdog& watchdog)
   MPI_Comm_size(MPI_COMM_WORLD, &topology.world_size);
   if (const char* variable = topology.world_size == 1 ? launcher_of_several() : nullptr) {
     if (impl.initialised_here) finalise(watchdog);
-    throw_error(ExitCode::kUsage,
-                "the launcher started several tasks ({}={}), but MPI sees one rank: each task would "
-                "train alone as rank 0. Under Slurm start with `srun --mpi=pmix` or `mpirun` (see "
-                "`srun --mpi=list`); elsewhere use the mpirun of the MPI library that Lockstep was "
-                "built with",
-                variable,
-                std::getenv(variable));
+    throw_error(
+        ExitCode::kUsage,
+        "the launcher started several tasks ({}={}), but MPI sees one rank: each task would "
+        "train alone as rank 0. Under Slurm start with `srun --mpi=pmix` or `mpirun` (see "
+        "`srun --mpi=list`); elsewhere use the mpirun of the MPI library that Lockstep was "
+        "built with",
+        variable,
+        std::getenv(variable));
   }
   watchdog.set_name(fmt::format("rank {}", topology.rank));
   watchdog.set_last_resort(

@@ -1,4 +1,5 @@
-// Sums over NCCL: the id travels by MPI, initialisation does not block, errors are polled for, and a failure aborts.
+// Sums over NCCL: the id travels by MPI, initialisation does not block, errors are polled for, and
+// a failure aborts.
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -21,7 +22,8 @@ namespace {
 void check_nccl(ncclResult_t result, std::string_view label) {
   if (result == ncclSuccess || result == ncclInProgress) return;
   throw_error(ExitCode::kInternal,
-              "NCCL failed in '{}': {} ({}). NCCL_DEBUG=WARN tells more; distributed.backend=mpi does without NCCL",
+              "NCCL failed in '{}': {} ({}). NCCL_DEBUG=WARN tells more; distributed.backend=mpi "
+              "does without NCCL",
               label,
               ncclGetErrorString(result),
               ncclGetLastError(nullptr));
@@ -44,17 +46,20 @@ ncclDataType_t nccl_type(const at::Tensor& tensor) {
 ncclUniqueId shared_id(MpiSession::Impl& session) {
   int version = 0;
   NCCL_CHECK(ncclGetVersion(&version), "asking NCCL's version");
-  for (const std::string& other : session.control->all_gather(std::to_string(version), "comparing NCCL's versions")) {
+  for (const std::string& other :
+       session.control->all_gather(std::to_string(version), "comparing NCCL's versions")) {
     if (other != std::to_string(version)) {
-      throw_error(ExitCode::kUsage,
-                  "ranks have NCCL {} and {}: start the same build with the same libraries on every host",
-                  version,
-                  other);
+      throw_error(
+          ExitCode::kUsage,
+          "ranks have NCCL {} and {}: start the same build with the same libraries on every host",
+          version,
+          other);
     }
   }
   ncclUniqueId id{};
   if (session.topology.rank == 0) NCCL_CHECK(ncclGetUniqueId(&id), "making NCCL's id");
-  const std::string bytes = session.control->broadcast(std::string(id.internal, sizeof id.internal), 0, "sharing NCCL's id");
+  const std::string bytes = session.control->broadcast(
+      std::string(id.internal, sizeof id.internal), 0, "sharing NCCL's id");
   std::memcpy(id.internal, bytes.data(), sizeof id.internal);
   return id;
 }
@@ -88,7 +93,8 @@ class NcclCommunicator final : public Communicator {
   int world_size() const override { return world_size_; }
   const char* backend() const override { return "nccl"; }
 
-  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor, std::string_view label) override;
+  std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor,
+                                                std::string_view label) override;
   void broadcast(const at::Tensor& tensor, int root, std::string_view label) override;
 
   void synchronise(std::string_view label) override {
@@ -108,7 +114,10 @@ class NcclCommunicator final : public Communicator {
   // The communicator's stream takes over from the current one, which has written the tensor.
   template <typename Call>
   void on_stream(const at::Tensor& tensor, std::string_view label, Call&& call) {
-    LOCKSTEP_CHECK(tensor.device() == device_ && tensor.is_contiguous(), "'{}' is not contiguous on {}", label, device_.str());
+    LOCKSTEP_CHECK(tensor.device() == device_ && tensor.is_contiguous(),
+                   "'{}' is not contiguous on {}",
+                   label,
+                   device_.str());
     const c10::cuda::CUDAGuard guard(device_);
     const Watchdog::Guard deadline = watchdog_.watch(label);
     at::cuda::CUDAEvent ready;
@@ -118,7 +127,8 @@ class NcclCommunicator final : public Communicator {
     settle(label);
   }
 
-  // A communicator that does not block accepts the next call only once the one before has left ncclInProgress.
+  // A communicator that does not block accepts the next call only once the one before has left
+  // ncclInProgress.
   void settle(std::string_view label) {
     ncclResult_t state = ncclInProgress;
     for (Backoff backoff; state == ncclInProgress; backoff.pause()) {
@@ -128,7 +138,8 @@ class NcclCommunicator final : public Communicator {
     NCCL_CHECK(state, label);
   }
 
-  // In good order after everything is done; while an exception is under way peers may be lost, so kernels that wait for them must go.
+  // In good order after everything is done; while an exception is under way peers may be lost, so
+  // kernels that wait for them must go.
   void end() {
     if (comm_ == nullptr) return;
     if (std::uncaught_exceptions() > 0 || std::current_exception()) {
@@ -151,22 +162,32 @@ class NcclCommunicator final : public Communicator {
   ncclComm_t comm_ = nullptr;
 };
 
-// The result is there once the communicator's stream has passed `done`. Nothing here waits on the host.
+// The result is there once the communicator's stream has passed `done`. Nothing here waits on the
+// host.
 class NcclWork final : public PendingWork {
  public:
-  NcclWork(at::Tensor tensor, c10::cuda::CUDAStream stream) : tensor_(std::move(tensor)) { done_.record(stream); }
+  NcclWork(at::Tensor tensor, c10::cuda::CUDAStream stream) : tensor_(std::move(tensor)) {
+    done_.record(stream);
+  }
   void wait() override { done_.block(c10::cuda::getCurrentCUDAStream(tensor_.device().index())); }
 
  private:
-  at::Tensor tensor_;  // kept until the work is waited for: its memory must not be given to somebody else
+  at::Tensor
+      tensor_;  // kept until the work is waited for: its memory must not be given to somebody else
   at::cuda::CUDAEvent done_;
 };
 
-std::unique_ptr<PendingWork> NcclCommunicator::start_all_reduce(const at::Tensor& tensor, std::string_view label) {
+std::unique_ptr<PendingWork> NcclCommunicator::start_all_reduce(const at::Tensor& tensor,
+                                                                std::string_view label) {
   on_stream(tensor, label, [&] {
     void* data = tensor.data_ptr();
-    return ncclAllReduce(
-        data, data, static_cast<size_t>(tensor.numel()), nccl_type(tensor), ncclSum, comm_, stream_.stream());
+    return ncclAllReduce(data,
+                         data,
+                         static_cast<size_t>(tensor.numel()),
+                         nccl_type(tensor),
+                         ncclSum,
+                         comm_,
+                         stream_.stream());
   });
   return std::make_unique<NcclWork>(tensor, stream_);
 }
@@ -174,8 +195,13 @@ std::unique_ptr<PendingWork> NcclCommunicator::start_all_reduce(const at::Tensor
 void NcclCommunicator::broadcast(const at::Tensor& tensor, int root, std::string_view label) {
   on_stream(tensor, label, [&] {
     void* data = tensor.data_ptr();
-    return ncclBroadcast(
-        data, data, static_cast<size_t>(tensor.numel()), nccl_type(tensor), root, comm_, stream_.stream());
+    return ncclBroadcast(data,
+                         data,
+                         static_cast<size_t>(tensor.numel()),
+                         nccl_type(tensor),
+                         root,
+                         comm_,
+                         stream_.stream());
   });
   NcclWork(tensor, stream_).wait();
 }

@@ -41,7 +41,8 @@ Verdict run(const std::function<void()>& work) {
 // "rank 3", "ranks 1, 2 and 4 others"
 std::string name_ranks(const std::vector<int>& ranks) {
   constexpr size_t kMostNamed = 8;
-  const std::vector<int> named(ranks.begin(), ranks.begin() + static_cast<int64_t>(std::min(ranks.size(), kMostNamed)));
+  const std::vector<int> named(
+      ranks.begin(), ranks.begin() + static_cast<int64_t>(std::min(ranks.size(), kMostNamed)));
   std::string text = fmt::format("rank{} {}", ranks.size() > 1 ? "s" : "", fmt::join(named, ", "));
   if (ranks.size() > kMostNamed) text += fmt::format(" and {} more", ranks.size() - kMostNamed);
   return text;
@@ -92,8 +93,10 @@ std::vector<PreflightField> unpack_fields(const std::string& text) {
   return fields;
 }
 
-// The value of the field named as `field`; nothing when a rank, running another program, does not know it.
-std::optional<std::string> value_of(const std::vector<PreflightField>& fields, const std::string& name) {
+// The value of the field named as `field`; nothing when a rank, running another program, does not
+// know it.
+std::optional<std::string> value_of(const std::vector<PreflightField>& fields,
+                                    const std::string& name) {
   const auto found = std::ranges::find(fields, name, &PreflightField::name);
   return found == fields.end() ? std::nullopt : std::optional(found->value);
 }
@@ -121,7 +124,8 @@ void agree(ControlChannel& control, const std::string& what, const std::function
 }
 
 void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& fields) {
-  const std::vector<std::string> packed = control.all_gather(pack_fields(fields), "comparing the ranks");
+  const std::vector<std::string> packed =
+      control.all_gather(pack_fields(fields), "comparing the ranks");
   std::vector<std::vector<PreflightField>> all;
   for (const std::string& text : packed) all.push_back(unpack_fields(text));
 
@@ -139,8 +143,11 @@ void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& f
     const auto own = std::ranges::find(fields, expected.name, &PreflightField::name);
     if (!message.empty()) message += "\n";
     message += fmt::format("{} differs: rank 0 has {}, {} {} {}; {}",
-                           expected.name, expected.value, name_ranks(differing),
-                           differing.size() > 1 ? "have" : "has", example,
+                           expected.name,
+                           expected.value,
+                           name_ranks(differing),
+                           differing.size() > 1 ? "have" : "has",
+                           example,
                            own == fields.end() ? "start the same program on every rank" : own->fix);
   }
   if (!message.empty()) throw AgreedError(ExitCode::kUsage, message);

@@ -16,8 +16,9 @@ class AgreedError : public Error {
   using Error::Error;
 };
 
-// Runs `work` on every rank, then exchanges verdicts: if any rank threw, every rank throws the same AgreedError (the lowest failing rank's code;
-// the message names the ranks when not all failed alike). Keeps a failure on one rank from leaving the others waiting. Collective.
+// Runs `work` on every rank, then exchanges verdicts: if any rank threw, every rank throws the same
+// AgreedError (the lowest failing rank's code; the message names the ranks when not all failed
+// alike). Keeps a failure on one rank from leaving the others waiting. Collective.
 void agree(ControlChannel& control, const std::string& what, const std::function<void()>& work);
 
 // One thing that must be equal on all ranks.
@@ -27,7 +28,8 @@ struct PreflightField {
   std::string fix;    // "start every rank with the same file and --set options"
 };
 
-// Throws the same AgreedError(kUsage) on every rank, naming field and ranks that differ from rank 0. Collective.
+// Throws the same AgreedError(kUsage) on every rank, naming field and ranks that differ from rank
+// 0. Collective.
 void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& fields);
 
 }  // namespace lockstep

@@ -23,7 +23,9 @@ constexpr size_t kLabelBytes = 48;
 enum Phase : int32_t { kNothingYet, kUnderWay, kFinished, kLeft };
 
 int64_t now_nanoseconds() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 // Numbers of processes mean something only within one namespace.
@@ -32,7 +34,8 @@ uint64_t process_namespace() {
   return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
 }
 
-// What one rank does. Written by that rank alone. `version` is odd during a change, so that a reader never sees half of one.
+// What one rank does. Written by that rank alone. `version` is odd during a change, so that a
+// reader never sees half of one.
 struct alignas(64) Entry {
   std::atomic<uint64_t> version{0};
   std::atomic<int64_t> operation{0};
@@ -53,7 +56,8 @@ struct Snapshot {
 };
 
 Snapshot read_entry(const Entry& entry) {
-  constexpr int kMostTries = 1000;  // a writer that died in the middle leaves an odd version for ever
+  constexpr int kMostTries =
+      1000;  // a writer that died in the middle leaves an odd version for ever
   Snapshot snapshot;
   for (int i = 0; i < kMostTries; ++i) {
     const uint64_t before = entry.version.load(std::memory_order_acquire);
@@ -95,10 +99,15 @@ std::string describe(const Snapshot& rank, std::string_view label) {
   if (rank.phase == kNothingYet) return "is missing: it has done nothing yet" + state;
   if (rank.phase == kUnderWay && rank.name() == label && state.empty()) return {};
   if (rank.phase == kUnderWay) {
-    return fmt::format("is in '{}' (operation {}) since {:.1f} s{}", rank.name(), rank.operation, silent, state);
+    return fmt::format(
+        "is in '{}' (operation {}) since {:.1f} s{}", rank.name(), rank.operation, silent, state);
   }
-  return fmt::format("is missing: it last finished operation {} '{}' and has been silent for {:.1f} s{}",
-                     rank.operation, rank.name(), silent, state);
+  return fmt::format(
+      "is missing: it last finished operation {} '{}' and has been silent for {:.1f} s{}",
+      rank.operation,
+      rank.name(),
+      silent,
+      state);
 }
 
 }  // namespace
@@ -125,7 +134,9 @@ ProgressBoard::ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& top
     : impl_(new Impl{topology, world}) {
   void* mine = nullptr;
   // One more entry each than needed, so that ours can start on a cache line.
-  MPI_CHECK(MPI_Win_allocate_shared(2 * sizeof(Entry), 1, MPI_INFO_NULL, local, &mine, &impl_->window), kLabel);
+  MPI_CHECK(
+      MPI_Win_allocate_shared(2 * sizeof(Entry), 1, MPI_INFO_NULL, local, &mine, &impl_->window),
+      kLabel);
   MPI_Win_set_errhandler(impl_->window, MPI_ERRORS_RETURN);
   for (int r = 0; r < topology.local_size; ++r) {
     MPI_Aint size = 0;
@@ -134,7 +145,8 @@ ProgressBoard::ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& top
     MPI_CHECK(MPI_Win_shared_query(impl_->window, r, &size, &unit, &base), kLabel);
     // Windows start on pages, which are equally aligned in all processes.
     size_t space = 2 * sizeof(Entry);
-    impl_->entries.push_back(static_cast<Entry*>(std::align(alignof(Entry), sizeof(Entry), base, space)));
+    impl_->entries.push_back(
+        static_cast<Entry*>(std::align(alignof(Entry), sizeof(Entry), base, space)));
   }
   impl_->own = new (impl_->entries[static_cast<size_t>(topology.local_rank)]) Entry;
   impl_->change([](Entry& entry) {
@@ -154,7 +166,8 @@ void ProgressBoard::publish(int64_t operation, std::string_view label, bool begi
     entry.phase.store(begins ? kUnderWay : kFinished, std::memory_order_relaxed);
     std::array<uint64_t, kLabelBytes / 8> words{};
     std::memcpy(words.data(), label.data(), std::min(label.size(), kLabelBytes - 1));
-    for (size_t w = 0; w < words.size(); ++w) entry.label[w].store(words[w], std::memory_order_relaxed);
+    for (size_t w = 0; w < words.size(); ++w)
+      entry.label[w].store(words[w], std::memory_order_relaxed);
   });
 }
 
@@ -173,10 +186,13 @@ std::string ProgressBoard::explain(std::string_view label) const {
     const Entry& entry = *impl_->entries[static_cast<size_t>(local_rank++)];
     if (rank == topology.rank) continue;
     const std::string why = describe(read_entry(entry), shown);
-    if (!why.empty()) text += fmt::format("{}rank {} on host {} {}", text.empty() ? "" : "; ", rank, host, why);
+    if (!why.empty())
+      text += fmt::format("{}rank {} on host {} {}", text.empty() ? "" : "; ", rank, host, why);
   }
-  if (text.empty() && topology.local_size > 1) text = fmt::format("all ranks of host {} wait there", host);
-  if (topology.num_hosts > 1) text += fmt::format("{}the ranks of other hosts are not known", text.empty() ? "" : "; ");
+  if (text.empty() && topology.local_size > 1)
+    text = fmt::format("all ranks of host {} wait there", host);
+  if (topology.num_hosts > 1)
+    text += fmt::format("{}the ranks of other hosts are not known", text.empty() ? "" : "; ");
   return text;
 }
 

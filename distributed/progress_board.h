@@ -1,4 +1,5 @@
-// What each rank of this host does, in shared memory, so that a watchdog can name the rank that is missing.
+// What each rank of this host does, in shared memory, so that a watchdog can name the rank that is
+// missing.
 #pragma once
 
 #include <mpi.h>
@@ -12,10 +13,12 @@
 
 namespace lockstep {
 
-// Every local rank writes its own entry (operation number, label, whether it is still under way, time) and reads all of them.
+// Every local rank writes its own entry (operation number, label, whether it is still under way,
+// time) and reads all of them.
 class ProgressBoard {
  public:
-  // `local`: the ranks of this host, in the order of their local ranks; `world`: all ranks, for the boards of other hosts. Collective.
+  // `local`: the ranks of this host, in the order of their local ranks; `world`: all ranks, for the
+  // boards of other hosts. Collective.
   ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& topology);
   // Collective over the host, unless MPI has ended or an exception is under way.
   ~ProgressBoard();
@@ -26,7 +29,8 @@ class ProgressBoard {
   void publish(int64_t operation, std::string_view label, bool begins);
   // This rank leaves the job in good order.
   void publish_end();
-  // Names the ranks that are not in `label`: "rank 1 on host b is missing: it last finished operation 7 'control record' and has been silent for 12.0 s".
+  // Names the ranks that are not in `label`: "rank 1 on host b is missing: it last finished
+  // operation 7 'control record' and has been silent for 12.0 s".
   std::string explain(std::string_view label) const;
 
  private:

@@ -15,7 +15,8 @@ namespace {
 // Where MPI puts shared windows.
 constexpr const char* kSharedMemoryFolder = "/dev/shm";
 
-// Too large a window fails on its owner alone and leaves the other ranks waiting, so space is checked first.
+// Too large a window fails on its owner alone and leaves the other ranks waiting, so space is
+// checked first.
 void check_space(const Topology& topology, int64_t bytes) {
   if (topology.local_rank != 0 || topology.local_size == 1) return;
   struct statvfs space = {};
@@ -23,8 +24,12 @@ void check_space(const Topology& topology, int64_t bytes) {
   const int64_t free = static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
   if (bytes < free) return;
   throw_error(ExitCode::kInputOutput,
-              "host {} has too little shared memory: {} bytes needed, {} free in {}. Set data.cache=stream, or enlarge it (in containers: --shm-size)",
-              topology.host_names[static_cast<size_t>(topology.host_index)], bytes, free, kSharedMemoryFolder);
+              "host {} has too little shared memory: {} bytes needed, {} free in {}. Set "
+              "data.cache=stream, or enlarge it (in containers: --shm-size)",
+              topology.host_names[static_cast<size_t>(topology.host_index)],
+              bytes,
+              free,
+              kSharedMemoryFolder);
 }
 
 }  // namespace
@@ -43,14 +48,19 @@ SharedWindow::SharedWindow(MpiSession& session, int64_t bytes) {
   MpiSession::Impl& owner = session.impl();
   impl_.reset(new Impl{session.watchdog(), owner.local.get()});
   impl_->size = bytes;
-  agree(session.control(), "checking shared memory", [&] { check_space(session.topology(), bytes); });
+  agree(
+      session.control(), "checking shared memory", [&] { check_space(session.topology(), bytes); });
   agree(session.control(), std::string(kLabel), [&] {
     const Watchdog::Guard guard = session.watchdog().watch(kLabel);
     const MPI_Aint own = session.topology().local_rank == 0 ? std::max<int64_t>(bytes, 1) : 0;
     void* mine = nullptr;
-    if (MPI_Win_allocate_shared(own, 1, MPI_INFO_NULL, impl_->local, &mine, &impl_->window) != MPI_SUCCESS) {
-      throw_error(ExitCode::kInputOutput, "MPI cannot allocate {} bytes of shared memory on host {}. Set data.cache=stream", bytes,
-                  session.topology().host_names[static_cast<size_t>(session.topology().host_index)]);
+    if (MPI_Win_allocate_shared(own, 1, MPI_INFO_NULL, impl_->local, &mine, &impl_->window) !=
+        MPI_SUCCESS) {
+      throw_error(
+          ExitCode::kInputOutput,
+          "MPI cannot allocate {} bytes of shared memory on host {}. Set data.cache=stream",
+          bytes,
+          session.topology().host_names[static_cast<size_t>(session.topology().host_index)]);
     }
     MPI_Win_set_errhandler(impl_->window, MPI_ERRORS_RETURN);
     MPI_Aint size = 0;
@@ -68,7 +78,9 @@ SharedWindow::~SharedWindow() {
   MPI_Win_free(&impl_->window);
 }
 
-std::span<uint8_t> SharedWindow::bytes() const { return {impl_->base, static_cast<size_t>(impl_->size)}; }
+std::span<uint8_t> SharedWindow::bytes() const {
+  return {impl_->base, static_cast<size_t>(impl_->size)};
+}
 
 void SharedWindow::synchronise() {
   constexpr std::string_view kLabel = "synchronising shared memory";

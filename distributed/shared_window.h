@@ -9,11 +9,13 @@
 
 namespace lockstep {
 
-// An MPI-3 shared-memory window (MPI_Win_allocate_shared), owned by local rank 0. Collective to make and to destroy.
+// An MPI-3 shared-memory window (MPI_Win_allocate_shared), owned by local rank 0. Collective to
+// make and to destroy.
 class SharedWindow {
  public:
-  // Checks free space in /dev/shm on every host first and agrees on the verdict: Error(kInputOutput) on every rank, naming host, needed and free bytes,
-  // and data.cache=stream as the way out.
+  // Checks free space in /dev/shm on every host first and agrees on the verdict:
+  // Error(kInputOutput) on every rank, naming host, needed and free bytes, and data.cache=stream as
+  // the way out.
   SharedWindow(MpiSession& session, int64_t bytes);
   ~SharedWindow();
   std::span<uint8_t> bytes() const;

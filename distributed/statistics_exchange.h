@@ -8,8 +8,8 @@
 
 namespace lockstep {
 
-// Sums over all ranks of `communicator`, which must outlive it and carry nothing else: sharing it with the gradients would let overlap
-// reorder the two.
+// Sums over all ranks of `communicator`, which must outlive it and carry nothing else: sharing it
+// with the gradients would let overlap reorder the two.
 std::unique_ptr<StatisticsExchange> make_statistics_exchange(Communicator& communicator);
 
 }  // namespace lockstep

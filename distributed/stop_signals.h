@@ -3,7 +3,8 @@
 
 namespace lockstep {
 
-// USR2 and TERM set one flag each process; the second TERM ends the process at once. Installed for the object's lifetime.
+// USR2 and TERM set one flag each process; the second TERM ends the process at once. Installed for
+// the object's lifetime.
 class StopSignals {
  public:
   StopSignals();

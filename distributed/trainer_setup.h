@@ -21,7 +21,10 @@ FlatOptions flat_options(const Config& config, const BatchFormat& format);
 // On the chosen backend. Collective.
 std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device);
 
-// The configured model, initialised from the seed, for the set's classes and image size, on the device.
-std::shared_ptr<ImageClassifier> model_on_device(const Config& config, const ImageSetInfo& info, at::Device device);
+// The configured model, initialised from the seed, for the set's classes and image size, on the
+// device.
+std::shared_ptr<ImageClassifier> model_on_device(const Config& config,
+                                                 const ImageSetInfo& info,
+                                                 at::Device device);
 
 }  // namespace lockstep

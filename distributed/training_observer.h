@@ -20,16 +20,16 @@ struct StartReport {
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t batch_size = 0, updates_per_epoch = 0, epochs = 0;
   int64_t validation_batch_size = 0;  // images a rank evaluates at once
-  int64_t resumed_step = 0;  // 0 = fresh
+  int64_t resumed_step = 0;           // 0 = fresh
   int64_t resumed_epoch = 0;
   std::string initial_weights_digest;  // SHA-256 of model.weights; empty: from the seed, or resumed
   std::vector<std::string> notes;      // one line each, for people: initial weights, frozen parts
 };
 
 struct StepReport {
-  int64_t epoch = 0, step = 0;  // from 1
+  int64_t epoch = 0, step = 0;     // from 1
   int64_t batch = 0, batches = 0;  // of this epoch, from 1
-  double loss = 0;              // mean over the global batch
+  double loss = 0;                 // mean over the global batch
   double learning_rate = 0;
   double images_per_second = 0;  // all ranks together, since the last report
   double data_wait_seconds = 0;  // this rank's, since the last report

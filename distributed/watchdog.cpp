@@ -130,7 +130,11 @@ std::string Watchdog::State::describe(const Operation& operation,
   const Operation& inner = innermost(operation);
   const double waited = Seconds(now - operation.start).count();
   std::string text = fmt::format("lockstep: {}: {} {:.1f} s in '{}' (operation {})",
-                                 name, verb, waited, inner.name(), inner.number);
+                                 name,
+                                 verb,
+                                 waited,
+                                 inner.name(),
+                                 inner.number);
   if (explainer) {
     if (const std::string peers = explainer(inner.name()); !peers.empty()) text += "; " + peers;
   }
@@ -186,8 +190,7 @@ Watchdog::~Watchdog() {
 
 Watchdog::Guard Watchdog::watch(std::string_view label,
                                 std::optional<std::chrono::duration<double>> timeout) {
-  return Guard(this,
-               state_->begin(label, timeout ? to_clock(*timeout) : state_->default_timeout));
+  return Guard(this, state_->begin(label, timeout ? to_clock(*timeout) : state_->default_timeout));
 }
 
 Watchdog::Guard::Guard(Guard&& other) noexcept : watchdog_(other.watchdog_), id_(other.id_) {

@@ -1,4 +1,5 @@
-// Nothing waits for ever: a thread that ends the process when a labelled operation outlives its deadline.
+// Nothing waits for ever: a thread that ends the process when a labelled operation outlives its
+// deadline.
 #pragma once
 
 #include <chrono>
@@ -10,8 +11,9 @@
 
 namespace lockstep {
 
-// Starts before MPI_Init and ends after MPI_Finalize. Deadlines use the steady clock. On expiry it prints one line - this rank, the operation,
-// how long it waited, and what the progress board knows of the ranks that are missing - and ends the process with code 70.
+// Starts before MPI_Init and ends after MPI_Finalize. Deadlines use the steady clock. On expiry it
+// prints one line - this rank, the operation, how long it waited, and what the progress board knows
+// of the ranks that are missing - and ends the process with code 70.
 class Watchdog {
  public:
   explicit Watchdog(std::chrono::duration<double> default_timeout);
@@ -19,7 +21,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // While it lives, the operation `label` is under way with a deadline. Guards nest (the innermost names the operation).
+  // While it lives, the operation `label` is under way with a deadline. Guards nest (the innermost
+  // names the operation).
   class [[nodiscard]] Guard {
    public:
     Guard(Guard&& other) noexcept;
@@ -32,17 +35,19 @@ class Watchdog {
     Watchdog* watchdog_;
     int64_t id_;
   };
-  Guard watch(std::string_view label, std::optional<std::chrono::duration<double>> timeout = std::nullopt);
+  Guard watch(std::string_view label,
+              std::optional<std::chrono::duration<double>> timeout = std::nullopt);
 
   void set_default_timeout(std::chrono::duration<double> timeout);
-  // Called from the watchdog's thread on expiry, before the process ends, to add what is known of peers ("rank 1 on host b stands in …").
-  // `on_operation`: told of each operation that begins (number, label) and of its end, to publish on the board.
+  // Called from the watchdog's thread on expiry, before the process ends, to add what is known of
+  // peers ("rank 1 on host b stands in …"). `on_operation`: told of each operation that begins
+  // (number, label) and of its end, to publish on the board.
   using Explainer = std::function<std::string(std::string_view label)>;
   using Publisher = std::function<void(int64_t operation, std::string_view label, bool begins)>;
   void set_explainer(Explainer explainer);
   void set_publisher(Publisher publisher);
-  // Called in a thread of its own after the message is printed; the process ends when it returns, or after one second. Ends the peers
-  // (MPI_Abort) where the launcher would not.
+  // Called in a thread of its own after the message is printed; the process ends when it returns,
+  // or after one second. Ends the peers (MPI_Abort) where the launcher would not.
   void set_last_resort(std::function<void()> last_resort);
   // How messages name this process: "rank 1" once known.
   void set_name(std::string name);

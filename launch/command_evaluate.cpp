@@ -80,9 +80,8 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
   agree(session.control(), "choosing the images", [&] {
     if (!indices.empty()) return;
     if (test) {
-      throw_error(ExitCode::kUsage,
-                  "{} has no test images: choose --split validation",
-                  options.data);
+      throw_error(
+          ExitCode::kUsage, "{} has no test images: choose --split validation", options.data);
     }
     throw_error(ExitCode::kUsage,
                 "the run held no images out for validation (data.validation_fraction={}): choose "

@@ -229,13 +229,13 @@ int find_learning_rate(const TrainOptions& options, const Config& given, MpiSess
   ImageStore store(session, config.data, image_file(config, session));
   const StopSignals signals;
   LrFinderLines lines(options.finder);
-  Trainer trainer(config,
-                  session,
-                  device,
-                  training_data(config, store, session),
-                  {},
-                  is_root ? std::vector<TrainingObserver*>{&lines}
-                          : std::vector<TrainingObserver*>{});
+  Trainer trainer(
+      config,
+      session,
+      device,
+      training_data(config, store, session),
+      {},
+      is_root ? std::vector<TrainingObserver*>{&lines} : std::vector<TrainingObserver*>{});
   const bool finished = trainer.run_range_test(finder);
   agree(session.control(), "writing lr_finder.json", [&] {
     if (!is_root || !finished) return;
@@ -299,8 +299,7 @@ void add_train_command(CLI::App& program, Run& run) {
                   options->find_lr,
                   "Instead of training, raise the rate from update to update and suggest one "
                   "(writes lr_finder.json)");
-  train
-      ->add_option("--find-lr-start", options->finder.start, "First rate of the range test [1e-5]")
+  train->add_option("--find-lr-start", options->finder.start, "First rate of the range test [1e-5]")
       ->type_name("RATE");
   train->add_option("--find-lr-end", options->finder.end, "Last rate of the range test [10]")
       ->type_name("RATE");

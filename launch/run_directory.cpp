@@ -113,8 +113,9 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
                 error ? error.message() : "it is not a folder");
   }
   // A run that failed before its first line may be started again.
-  const bool holds_run = (fs::exists(file("metrics.jsonl")) && !fs::is_empty(file("metrics.jsonl"))) ||
-                         fs::exists(file("checkpoints"));
+  const bool holds_run =
+      (fs::exists(file("metrics.jsonl")) && !fs::is_empty(file("metrics.jsonl"))) ||
+      fs::exists(file("checkpoints"));
   if (holds_run && !resume) {
     throw_error(ExitCode::kUsage,
                 "{} already holds a run: go on with it by --resume, or give another --run-dir",

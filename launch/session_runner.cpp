@@ -44,10 +44,8 @@ int run_body(MpiSession& session,
                error.what_without_backtrace());
   } catch (const c10::Error& error) {
     // Its what() ends with a stack trace.
-    fmt::print(stderr,
-               "lockstep: rank {}: internal fault: {}\n",
-               rank,
-               error.what_without_backtrace());
+    fmt::print(
+        stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
   } catch (const std::exception& error) {
     fmt::print(stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what());
   }

@@ -28,11 +28,39 @@ def free_port():
 
 
 def ddp(model, head, precision, layout, batch, steps, ranks, data):
-    environment = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1")
-    command = [sys.executable, HERE / "ddp_worker.py", "--model", model, "--head", head, "--precision", precision, "--layout", layout,
-               "--batch", str(batch), "--steps", str(steps)] + (["--data", data] if data else [])
-    workers = [subprocess.Popen(command, env=dict(environment, RANK=str(r)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-               for r in range(ranks)]
+    environment = dict(
+        os.environ,
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(free_port()),
+        WORLD_SIZE=str(ranks),
+        OMP_NUM_THREADS="1",
+    )
+    command = [
+        sys.executable,
+        HERE / "ddp_worker.py",
+        "--model",
+        model,
+        "--head",
+        head,
+        "--precision",
+        precision,
+        "--layout",
+        layout,
+        "--batch",
+        str(batch),
+        "--steps",
+        str(steps),
+    ] + (["--data", data] if data else [])
+    workers = [
+        subprocess.Popen(
+            command,
+            env=dict(environment, RANK=str(r)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(ranks)
+    ]
     outputs = [w.communicate() for w in workers]
     if any(w.returncode for w in workers):
         sys.exit("DDP failed:\n" + "\n".join(error for _, error in outputs))
@@ -40,12 +68,29 @@ def ddp(model, head, precision, layout, batch, steps, ranks, data):
 
 
 def lockstep(program, model, head, precision, batch, steps, ranks, data):
-    command = ["mpirun", "-np", str(ranks), "--bind-to", "core"] + (["--allow-run-as-root"] if os.geteuid() == 0 else [])
-    command += [program, "bench", "--model", model, "--precision", precision, "--batch", str(batch), "--steps", str(steps),
-                "--repetitions", "1", "--json"] + (["--end-to-end", data] if data else [])
+    command = ["mpirun", "-np", str(ranks), "--bind-to", "core"] + (
+        ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    )
+    command += [
+        program,
+        "bench",
+        "--model",
+        model,
+        "--precision",
+        precision,
+        "--batch",
+        str(batch),
+        "--steps",
+        str(steps),
+        "--repetitions",
+        "1",
+        "--json",
+    ] + (["--end-to-end", data] if data else [])
     if model.startswith(("vgg", "googlenet")):
         command += ["--set", f"model.head={head}", "--set", "model.dropout=0"]
-    result = subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True)
+    result = subprocess.run(
+        command, env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True
+    )
     if result.returncode:
         sys.exit(f"Lockstep failed:\n{result.stderr}")
     return json.loads(result.stdout.strip().splitlines()[-1])["images_per_second"]
@@ -55,30 +100,50 @@ def compare(options, model, precision, end_to_end):
     batch = options.batch or BATCH.get(model, 128)
     steps = options.steps or (12 if model in BATCH else 40)
     h5, folder = end_to_end or (None, None)
-    layout = max(("nhwc", "nchw"), key=lambda l: ddp(model, options.head, precision, l, batch, max(5, steps // 2), options.ranks, folder))
+    layout = max(
+        ("nhwc", "nchw"),
+        key=lambda l: ddp(
+            model, options.head, precision, l, batch, max(5, steps // 2), options.ranks, folder
+        ),
+    )
     ratios, theirs, ours = [], [], []
     for _ in range(options.rounds):
-        theirs.append(ddp(model, options.head, precision, layout, batch, steps, options.ranks, folder))
-        ours.append(lockstep(options.program, model, options.head, precision, batch, steps, options.ranks, h5))
+        theirs.append(
+            ddp(model, options.head, precision, layout, batch, steps, options.ranks, folder)
+        )
+        ours.append(
+            lockstep(
+                options.program, model, options.head, precision, batch, steps, options.ranks, h5
+            )
+        )
         ratios.append(ours[-1] / theirs[-1])
-    print(f"| {model} | {precision} | {'end to end' if end_to_end else 'in memory'} | {options.ranks} x {batch} | "
-          f"{statistics.median(theirs):.0f} ({layout}) | {statistics.median(ours):.0f} | "
-          f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |", flush=True)
+    print(
+        f"| {model} | {precision} | {'end to end' if end_to_end else 'in memory'} | {options.ranks} x {batch} | "
+        f"{statistics.median(theirs):.0f} ({layout}) | {statistics.median(ours):.0f} | "
+        f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |",
+        flush=True,
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", action="append")
     parser.add_argument("--head", default="full", choices=["full", "compact"], help="of VGG")
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, help="images a rank (default 128, or 64 for large models)")
+    parser.add_argument(
+        "--batch", type=int, help="images a rank (default 128, or 64 for large models)"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--program", default=str(HERE.parent.parent / "build" / "lockstep"))
     parser.add_argument("--end-to-end", nargs=2, metavar=("FILE.h5", "BINARY_FOLDER"))
     options = parser.parse_args()
-    print("| model | precision | input | ranks x batch | DDP images/s (layout) | Lockstep images/s | ratio, median (range) |")
+    print(
+        "| model | precision | input | ranks x batch | DDP images/s (layout) | Lockstep images/s | ratio, median (range) |"
+    )
     print("|---|---|---|---|---|---|---|", flush=True)
     for model in options.model or ["resnet20", "resnet18"]:
         for precision in options.precision or ["bf16", "fp32"]:

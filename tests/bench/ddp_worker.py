@@ -22,11 +22,23 @@ class CifarBinary(torch.utils.data.Dataset):
 
     def __init__(self, folder):
         records = np.concatenate(
-            [np.fromfile(f"{folder}/data_batch_{i}.bin", np.uint8).reshape(-1, 3073) for i in range(1, 6)])
+            [
+                np.fromfile(f"{folder}/data_batch_{i}.bin", np.uint8).reshape(-1, 3073)
+                for i in range(1, 6)
+            ]
+        )
         self.labels = records[:, 0].astype(np.int64)
-        self.images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        self.transform = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(),
-                                    T.Normalize((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.262))])
+        self.images = np.ascontiguousarray(
+            records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        )
+        self.transform = T.Compose(
+            [
+                T.RandomCrop(32, padding=4),
+                T.RandomHorizontalFlip(),
+                T.ToTensor(),
+                T.Normalize((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.262)),
+            ]
+        )
 
     def __len__(self):
         return len(self.labels)
@@ -37,15 +49,23 @@ class CifarBinary(torch.utils.data.Dataset):
 
 def batches(options, device, memory_format):
     if not options.data:
-        images = torch.randn(options.batch, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
+        images = torch.randn(options.batch, 3, 32, 32, device=device).contiguous(
+            memory_format=memory_format
+        )
         labels = torch.randint(0, 10, (options.batch,), device=device)
         while True:
             yield images, labels
     dataset = CifarBinary(options.data)
     sampler = torch.utils.data.distributed.DistributedSampler(dataset, seed=1)
     while True:
-        for images, labels in torch.utils.data.DataLoader(dataset, options.batch, sampler=sampler, drop_last=True,
-                                                          num_workers=options.workers, persistent_workers=False):
+        for images, labels in torch.utils.data.DataLoader(
+            dataset,
+            options.batch,
+            sampler=sampler,
+            drop_last=True,
+            num_workers=options.workers,
+            persistent_workers=False,
+        ):
             yield images.to(device).contiguous(memory_format=memory_format), labels.to(device)
 
 
@@ -71,7 +91,11 @@ def main():
     dist.init_process_group("nccl" if cuda else "gloo")
     memory_format = torch.channels_last if options.layout == "nhwc" else torch.contiguous_format
     torch.manual_seed(0)
-    model = make_model(options.model, 10, "cifar", options.head).to(device).to(memory_format=memory_format)
+    model = (
+        make_model(options.model, 10, "cifar", options.head)
+        .to(device)
+        .to(memory_format=memory_format)
+    )
     model = DistributedDataParallel(model, gradient_as_bucket_view=True)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True)
 
@@ -94,7 +118,10 @@ def main():
     seconds = time.perf_counter() - start
     if rank == 0:
         world_size = dist.get_world_size()
-        print(json.dumps({"images_per_second": options.batch * world_size * options.steps / seconds}), flush=True)
+        print(
+            json.dumps({"images_per_second": options.batch * world_size * options.steps / seconds}),
+            flush=True,
+        )
     dist.destroy_process_group()
 
 

@@ -27,9 +27,13 @@ assert (end["reason"], end["steps"]) == ("completed", options.steps), end
 assert len(end["peak_resident_bytes"]) == options.ranks, end
 
 steps = events(options.run, "step")
-assert [event["step"] for event in steps] == list(range(1, options.steps + 1)), "every update is reported once, in order"
+assert [event["step"] for event in steps] == list(range(1, options.steps + 1)), (
+    "every update is reported once, in order"
+)
 if options.losses_as:
     for mine, other in zip(steps, events(options.losses_as, "step"), strict=True):
         difference = abs(mine["loss"] - other["loss"])
         assert difference < 1e-4, f"step {mine['step']}: losses {mine['loss']} and {other['loss']}"
-print(f"{options.run}: {options.steps} updates on {options.ranks} ranks of {options.hosts} hosts, as expected")
+print(
+    f"{options.run}: {options.steps} updates on {options.ranks} ranks of {options.hosts} hosts, as expected"
+)

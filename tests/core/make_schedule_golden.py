@@ -43,7 +43,6 @@ def warmed_up(make, units, start_factor):
     return sequence
 
 
-
 CASES = []
 
 
@@ -65,60 +64,124 @@ def case(config, base, make, positions=POSITIONS):
 def add_cases():
     case({"name": "constant"}, 0.1, lambda o: schedulers.LambdaLR(o, lambda _: 1.0))
     for size, gamma in ((1, 0.9), (7, 0.5), (30, 0.1)):
-        case({"name": "step", "step_size": size, "gamma": gamma}, 0.1,
-             lambda o, size=size, gamma=gamma: schedulers.StepLR(o, size, gamma))
-    for milestones, gamma in (([10, 20, 30], 0.1), ([3], 0.2), ([5, 5, 8], 0.5), ([0, 4], 0.3),
-                              ([30, 10], 0.1)):
-        case({"name": "multi_step", "milestones": milestones, "gamma": gamma}, 0.4,
-             lambda o, m=milestones, gamma=gamma: schedulers.MultiStepLR(o, m, gamma))
+        case(
+            {"name": "step", "step_size": size, "gamma": gamma},
+            0.1,
+            lambda o, size=size, gamma=gamma: schedulers.StepLR(o, size, gamma),
+        )
+    for milestones, gamma in (
+        ([10, 20, 30], 0.1),
+        ([3], 0.2),
+        ([5, 5, 8], 0.5),
+        ([0, 4], 0.3),
+        ([30, 10], 0.1),
+    ):
+        case(
+            {"name": "multi_step", "milestones": milestones, "gamma": gamma},
+            0.4,
+            lambda o, m=milestones, gamma=gamma: schedulers.MultiStepLR(o, m, gamma),
+        )
     for gamma in (0.95, 0.5, 1.0):
-        case({"name": "exponential", "gamma": gamma}, 0.1,
-             lambda o, gamma=gamma: schedulers.ExponentialLR(o, gamma))
+        case(
+            {"name": "exponential", "gamma": gamma},
+            0.1,
+            lambda o, gamma=gamma: schedulers.ExponentialLR(o, gamma),
+        )
     for total, power in ((40, 1.0), (25, 2.0), (30, 0.9), (40, 0.5)):
-        case({"name": "polynomial", "total": total, "power": power}, 0.05,
-             lambda o, t=total, power=power: schedulers.PolynomialLR(o, t, power))
+        case(
+            {"name": "polynomial", "total": total, "power": power},
+            0.05,
+            lambda o, t=total, power=power: schedulers.PolynomialLR(o, t, power),
+        )
     for total, minimum in ((39, 0.0), (50, 1e-3), (45, 0.2)):
-        case({"name": "cosine", "total": total, "minimum_learning_rate": minimum}, 0.1,
-             lambda o, t=total, m=minimum: schedulers.CosineAnnealingLR(o, t, m))
-    for period, multiplier, minimum in ((10, 1, 0.0), (3, 2, 1e-4), (7, 2, 0.0), (1, 1, 0.01),
-                                        (2, 3, 0.0)):
-        case({"name": "cosine", "restart_period": period, "restart_multiplier": multiplier,
-              "minimum_learning_rate": minimum}, 0.1,
-             lambda o, p=period, k=multiplier, m=minimum:
-             schedulers.CosineAnnealingWarmRestarts(o, p, k, m))
+        case(
+            {"name": "cosine", "total": total, "minimum_learning_rate": minimum},
+            0.1,
+            lambda o, t=total, m=minimum: schedulers.CosineAnnealingLR(o, t, m),
+        )
+    for period, multiplier, minimum in (
+        (10, 1, 0.0),
+        (3, 2, 1e-4),
+        (7, 2, 0.0),
+        (1, 1, 0.01),
+        (2, 3, 0.0),
+    ):
+        case(
+            {
+                "name": "cosine",
+                "restart_period": period,
+                "restart_multiplier": multiplier,
+                "minimum_learning_rate": minimum,
+            },
+            0.1,
+            lambda o, p=period, k=multiplier, m=minimum: schedulers.CosineAnnealingWarmRestarts(
+                o, p, k, m
+            ),
+        )
     for anneal in ("cosine", "linear"):
-        for total, rise, initial, final in ((40, 0.3, 25.0, 1e4), (37, 0.25, 10.0, 100.0),
-                                            (40, 0.5, 4.0, 1.0), (40, 1.0, 25.0, 1e4),
-                                            (40, 0.02, 25.0, 1e4)):
-            case({"name": "one_cycle", "total": total, "one_cycle_rise_fraction": rise,
-                  "one_cycle_initial_divisor": initial, "one_cycle_final_divisor": final,
-                  "one_cycle_anneal": anneal}, 0.2,
-                 lambda o, t=total, r=rise, i=initial, f=final, a=anneal:
-                 schedulers.OneCycleLR(o, max_lr=0.2, total_steps=t, pct_start=r,
-                                       anneal_strategy={"cosine": "cos"}.get(a, a),
-                                       cycle_momentum=False, div_factor=i, final_div_factor=f),
-                 positions=total)
+        for total, rise, initial, final in (
+            (40, 0.3, 25.0, 1e4),
+            (37, 0.25, 10.0, 100.0),
+            (40, 0.5, 4.0, 1.0),
+            (40, 1.0, 25.0, 1e4),
+            (40, 0.02, 25.0, 1e4),
+        ):
+            case(
+                {
+                    "name": "one_cycle",
+                    "total": total,
+                    "one_cycle_rise_fraction": rise,
+                    "one_cycle_initial_divisor": initial,
+                    "one_cycle_final_divisor": final,
+                    "one_cycle_anneal": anneal,
+                },
+                0.2,
+                lambda o, t=total, r=rise, i=initial, f=final, a=anneal: schedulers.OneCycleLR(
+                    o,
+                    max_lr=0.2,
+                    total_steps=t,
+                    pct_start=r,
+                    anneal_strategy={"cosine": "cos"}.get(a, a),
+                    cycle_momentum=False,
+                    div_factor=i,
+                    final_div_factor=f,
+                ),
+                positions=total,
+            )
 
 
 def plateau_case(values, base=0.1, **config):
-    settings = {"plateau_factor": 0.1, "plateau_patience": 2, "plateau_threshold": 1e-4,
-                "plateau_cooldown": 0, "minimum_learning_rate": 0.0,
-                "plateau_quantity": "validation_loss"}
+    settings = {
+        "plateau_factor": 0.1,
+        "plateau_patience": 2,
+        "plateau_threshold": 1e-4,
+        "plateau_cooldown": 0,
+        "minimum_learning_rate": 0.0,
+        "plateau_quantity": "validation_loss",
+    }
     settings.update(config)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
     mode = "min" if settings["plateau_quantity"] == "validation_loss" else "max"
     scheduler = schedulers.ReduceLROnPlateau(
-        optimizer, mode, factor=settings["plateau_factor"], patience=settings["plateau_patience"],
-        threshold=settings["plateau_threshold"], cooldown=settings["plateau_cooldown"],
-        min_lr=settings["minimum_learning_rate"])
+        optimizer,
+        mode,
+        factor=settings["plateau_factor"],
+        patience=settings["plateau_patience"],
+        threshold=settings["plateau_threshold"],
+        cooldown=settings["plateau_cooldown"],
+        min_lr=settings["minimum_learning_rate"],
+    )
     after = []
     for value in values:
         scheduler.step(value)
         after.append(optimizer.param_groups[0]["lr"])
     # JSON has no NaN or infinity.
-    return {"lr_schedule": dict(settings, name="plateau"), "base": base,
-            "values": [value if math.isfinite(value) else str(value) for value in values],
-            "rates": after}
+    return {
+        "lr_schedule": dict(settings, name="plateau"),
+        "base": base,
+        "values": [value if math.isfinite(value) else str(value) for value in values],
+        "rates": after,
+    }
 
 
 def plateau_cases():
@@ -156,8 +219,10 @@ def main():
     path = pathlib.Path(__file__).with_name("schedule_golden.json")
     lines = [json.dumps(row, allow_nan=False) for row in golden["schedules"]]
     plateau_lines = [json.dumps(row, allow_nan=False) for row in golden["plateaus"]]
-    path.write_text('{"pytorch": %s,\n"schedules": [\n%s],\n"plateaus": [\n%s]}\n' % (
-        json.dumps(golden["pytorch"]), ",\n".join(lines), ",\n".join(plateau_lines)))
+    path.write_text(
+        '{"pytorch": %s,\n"schedules": [\n%s],\n"plateaus": [\n%s]}\n'
+        % (json.dumps(golden["pytorch"]), ",\n".join(lines), ",\n".join(plateau_lines))
+    )
 
 
 if __name__ == "__main__":

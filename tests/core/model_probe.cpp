@@ -2,9 +2,10 @@
 //
 //   model_probe MODEL CLASSES SIDE STEM HEAD IN.safetensors OUT.safetensors
 //
-// IN: images [N, 3, SIDE, SIDE] float32, labels [N] int64 and, where weights come from there, weight.NAME for all of them.
-// OUT: weight.NAME (before the step), logits (evaluation), loss (mean over N, auxiliary heads included, dropout 0),
-// gradient.NAME of that loss, running.NAME (statistics after one training step).
+// IN: images [N, 3, SIDE, SIDE] float32, labels [N] int64 and, where weights come from there,
+// weight.NAME for all of them. OUT: weight.NAME (before the step), logits (evaluation), loss (mean
+// over N, auxiliary heads included, dropout 0), gradient.NAME of that loss, running.NAME
+// (statistics after one training step).
 #include <fmt/format.h>
 #include <torch/torch.h>
 

@@ -20,7 +20,10 @@ class OptionABlock(nn.Module):
 
     def forward(self, x):
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+        shortcut = F.pad(
+            x[:, :, :: self.stride, :: self.stride],
+            (0, 0, 0, 0, self.added // 2, self.added - self.added // 2),
+        )
         return F.relu(y + shortcut)
 
 
@@ -57,20 +60,29 @@ def without_batch_norm(model):
     for module in model.modules():
         if isinstance(module, BasicConv2d):
             old = module.conv
-            module.conv = nn.Conv2d(old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding)
+            module.conv = nn.Conv2d(
+                old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding
+            )
             module.bn = nn.Identity()
 
 
 def make_model(name, num_classes, stem, head):
     if name in ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"):
-        return CifarResNet(int(name[len("resnet"):]), num_classes)
+        return CifarResNet(int(name[len("resnet") :]), num_classes)
     if name.startswith("googlenet"):
-        model = torchvision.models.googlenet(num_classes=num_classes, aux_logits=True, init_weights=False, dropout=0.0,
-                                             dropout_aux=0.0)
+        model = torchvision.models.googlenet(
+            num_classes=num_classes,
+            aux_logits=True,
+            init_weights=False,
+            dropout=0.0,
+            dropout_aux=0.0,
+        )
         if not name.endswith("_bn"):
             without_batch_norm(model)
     elif name.startswith("vgg"):
-        model = getattr(torchvision.models, name)(num_classes=num_classes, init_weights=False, dropout=0.0)
+        model = getattr(torchvision.models, name)(
+            num_classes=num_classes, init_weights=False, dropout=0.0
+        )
         if head == "compact":
             model.avgpool, model.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
     else:
@@ -86,4 +98,5 @@ def training_loss(model, images, labels):
     if torch.is_tensor(output):
         return F.cross_entropy(output, labels)
     return F.cross_entropy(output.logits, labels) + 0.3 * sum(
-        F.cross_entropy(logits, labels) for logits in (output.aux_logits1, output.aux_logits2))
+        F.cross_entropy(logits, labels) for logits in (output.aux_logits1, output.aux_logits2)
+    )

@@ -35,7 +35,11 @@ def save(path, tensors):
     names = {dtype: name for name, dtype in DTYPES.items()}
     for name, tensor in tensors.items():
         data = tensor.detach().contiguous().numpy().tobytes()
-        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, offset + len(data)]}
+        header[name] = {
+            "dtype": names[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(data)],
+        }
         buffers.append(data)
         offset += len(data)
     text = json.dumps(header).encode()
@@ -46,18 +50,22 @@ def save(path, tensors):
 def load(path):
     data = bytearray(path.read_bytes())
     length = struct.unpack_from("<Q", data)[0]
-    header = json.loads(data[8:8 + length])
+    header = json.loads(data[8 : 8 + length])
     tensors = {}
     for name, entry in header.items():
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
-            part = memoryview(data)[8 + length + begin:8 + length + end]
-            tensors[name] = torch.frombuffer(part, dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            part = memoryview(data)[8 + length + begin : 8 + length + end]
+            tensors[name] = torch.frombuffer(part, dtype=DTYPES[entry["dtype"]]).reshape(
+                entry["shape"]
+            )
     return tensors
 
 
 def with_prefix(prefix, tensors):
-    return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }
 
 
 def keep_activations_away_from_zero(model):
@@ -81,15 +89,22 @@ def make_exact(model):
 
 def distance(ours, theirs):
     """Of two gradients, as a fraction of the second's norm."""
+
     def norm(tensors):
         return sum(tensor.double().square().sum().item() for tensor in tensors) ** 0.5
+
     return norm(ours[key] - theirs[key] for key in theirs) / norm(theirs.values())
 
 
 class ReferenceModels(unittest.TestCase):
     def probe(self, folder, arguments, inputs):
         save(folder / "in.safetensors", inputs)
-        command = [PROBE, *map(str, arguments), folder / "in.safetensors", folder / "out.safetensors"]
+        command = [
+            PROBE,
+            *map(str, arguments),
+            folder / "in.safetensors",
+            folder / "out.safetensors",
+        ]
         result = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
         return load(folder / "out.safetensors")
@@ -113,7 +128,11 @@ class ReferenceModels(unittest.TestCase):
 
             model = make_model(name, CLASSES, stem, head)
             keep_activations_away_from_zero(model)
-            ours = self.probe(folder, arguments, inputs | {f"weight.{key}": value for key, value in model.state_dict().items()})
+            ours = self.probe(
+                folder,
+                arguments,
+                inputs | {f"weight.{key}": value for key, value in model.state_dict().items()},
+            )
             self.assert_same_logits(model, images, ours, f"{name} imported")
             self.assert_same_step(model, images, labels, ours, f"{name} imported")
             self.assert_same_gradients(model, images, labels, ours, f"{name} imported")
@@ -129,7 +148,9 @@ class ReferenceModels(unittest.TestCase):
         loss.backward()
         self.assert_near(ours["loss"], loss.detach(), 1e-4, f"{what}: loss")
         for key, buffer in model.named_buffers():
-            self.assert_near(ours["running." + key].double(), buffer.double(), 1e-3, f"{what}: {key}")
+            self.assert_near(
+                ours["running." + key].double(), buffer.double(), 1e-3, f"{what}: {key}"
+            )
 
     def assert_same_gradients(self, model, images, labels, ours, what):
         theirs = gradients_of(model)

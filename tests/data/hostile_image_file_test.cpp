@@ -250,7 +250,10 @@ TEST_F(HostileImageFile, WrongAttributesAreRefused) {
   };
   expect_refused("digest", rename_classes("antbeecat", 3));
   expect_refused("digest", rename_classes("antbee", 2));
-  expect_refused("a class name is not UTF-8", rename_classes("antb\xe9" "ecow", 3));
+  expect_refused("a class name is not UTF-8",
+                 rename_classes("antb\xe9"
+                                "ecow",
+                                3));
 }
 
 TEST_F(HostileImageFile, LabelsBeyondTheClassesAreRefused) {

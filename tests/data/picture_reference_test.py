@@ -22,7 +22,9 @@ except ImportError as error:
 
 
 def decode(channels, side, paths):
-    result = subprocess.run([sys.argv[1], str(channels), str(side), *map(str, paths)], capture_output=True, timeout=100)
+    result = subprocess.run(
+        [sys.argv[1], str(channels), str(side), *map(str, paths)], capture_output=True, timeout=100
+    )
     assert result.returncode == 0 and not result.stderr, result.stderr
     pictures, rest = [], result.stdout
     while rest:
@@ -58,7 +60,11 @@ def write_pictures(folder):
         """Broad waves with a little noise, as photographs have."""
         y, x = np.mgrid[0:height, 0:width]
         waves = [127 + 90 * np.sin(x / (7 + 3 * c) + c) * np.cos(y / (9 - c)) for c in range(3)]
-        return Image.fromarray(np.clip(np.stack(waves, -1) + random.normal(0, 9, (height, width, 3)), 0, 255).astype(np.uint8))
+        return Image.fromarray(
+            np.clip(np.stack(waves, -1) + random.normal(0, 9, (height, width, 3)), 0, 255).astype(
+                np.uint8
+            )
+        )
 
     paths = []
 
@@ -86,7 +92,10 @@ def write_pictures(folder):
         grey_alpha.putalpha(alpha)
         save(f"grey-alpha-{size}.png", grey_alpha)
         save(f"transparent-{size}.png", rgb.quantize(16), transparency=3)
-        save(f"grey16-{size}.png", Image.fromarray(random.integers(0, 65536, (height, width), dtype=np.uint16)))
+        save(
+            f"grey16-{size}.png",
+            Image.fromarray(random.integers(0, 65536, (height, width), dtype=np.uint16)),
+        )
         for orientation in range(1, 9):
             exif = Image.Exif()
             exif[0x0112] = orientation
@@ -98,7 +107,9 @@ with tempfile.TemporaryDirectory(prefix="lockstep-pictures-") as name:
     paths = write_pictures(pathlib.Path(name))
     for channels in (1, 3):
         for side in (0, 28, 32, 64, 224):
-            resize = T.Compose([T.Resize(side), T.CenterCrop(side)]) if side else lambda image: image
+            resize = (
+                T.Compose([T.Resize(side), T.CenterCrop(side)]) if side else lambda image: image
+            )
             worst, unequal = 0, 0
             for path, ours in zip(paths, decode(channels, side, paths)):
                 theirs = planes(resize(as_pillow(path, channels)))
@@ -106,4 +117,6 @@ with tempfile.TemporaryDirectory(prefix="lockstep-pictures-") as name:
                 difference = np.abs(ours - theirs).max()
                 assert difference <= 2, (path.name, channels, side, difference)
                 worst, unequal = max(worst, difference), unequal + (difference > 0)
-            print(f"{len(paths)} pictures, {channels} channels, side {side}: {unequal} differ, by {worst} at most")
+            print(
+                f"{len(paths)} pictures, {channels} channels, side {side}: {unequal} differ, by {worst} at most"
+            )

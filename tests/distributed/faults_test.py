@@ -23,7 +23,11 @@ class Faults(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="lockstep-faults-")
         cls.data = os.path.join(cls.folder.name, "set.h5")
-        subprocess.run([PROGRAM, "data", "synth", cls.data, "--train", "400", "--test", "50"], check=True, capture_output=True)
+        subprocess.run(
+            [PROGRAM, "data", "synth", cls.data, "--train", "400", "--test", "50"],
+            check=True,
+            capture_output=True,
+        )
 
     @classmethod
     def tearDownClass(cls):
@@ -33,10 +37,35 @@ class Faults(unittest.TestCase):
         """A training that goes on for ever, past its first checkpoint. Returns mpirun, the ranks' process ids by rank, the run directory."""
         run = os.path.join(self.folder.name, name)
         environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
-        command = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", PROGRAM, "train",
-                   "--set", f"data.file={self.data}", "--set", "epochs=100000", "--set", "batch_size=16", "--set", "early_stopping.enabled=false",
-                   "--set", f"distributed.timeout_seconds={DEADLINE}", "--set", "checkpoint.every_steps=5", "--run-dir", run, *options]
-        job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = [
+            MPIRUN,
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+            "-np",
+            "2",
+            PROGRAM,
+            "train",
+            "--set",
+            f"data.file={self.data}",
+            "--set",
+            "epochs=100000",
+            "--set",
+            "batch_size=16",
+            "--set",
+            "early_stopping.enabled=false",
+            "--set",
+            f"distributed.timeout_seconds={DEADLINE}",
+            "--set",
+            "checkpoint.every_steps=5",
+            "--run-dir",
+            run,
+            *options,
+        ]
+        job = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         deadline = time.time() + 90
         while not list(pathlib.Path(run).glob("checkpoints/*/manifest.json")):
             if job.poll() is not None or time.time() > deadline:
@@ -50,7 +79,11 @@ class Faults(unittest.TestCase):
             try:
                 if int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) != launcher:
                     continue
-                variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
+                variables = dict(
+                    v.split("=", 1)
+                    for v in (process / "environ").read_text().split("\0")
+                    if "=" in v
+                )
                 found[int(variables["OMPI_COMM_WORLD_RANK"])] = int(process.name)
             except (OSError, KeyError, IndexError):
                 continue
@@ -68,12 +101,41 @@ class Faults(unittest.TestCase):
         return output
 
     def assert_resumable(self, run):
-        state = [json.loads(p.read_text())["step"] for p in pathlib.Path(run).glob("checkpoints/*/manifest.json")]
+        state = [
+            json.loads(p.read_text())["step"]
+            for p in pathlib.Path(run).glob("checkpoints/*/manifest.json")
+        ]
         self.assertTrue(state)
-        result = subprocess.run([MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", PROGRAM, "train", "--set",
-                                 f"data.file={self.data}", "--set", "batch_size=16", "--set", "early_stopping.enabled=false", "--set",
-                                 f"limits.steps={max(state) + 200}", "--set", "epochs=100000", "--run-dir", run, "--resume"],
-                                capture_output=True, text=True, timeout=120, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        result = subprocess.run(
+            [
+                MPIRUN,
+                "--allow-run-as-root",
+                "--oversubscribe",
+                "--bind-to",
+                "none",
+                "-np",
+                "2",
+                PROGRAM,
+                "train",
+                "--set",
+                f"data.file={self.data}",
+                "--set",
+                "batch_size=16",
+                "--set",
+                "early_stopping.enabled=false",
+                "--set",
+                f"limits.steps={max(state) + 200}",
+                "--set",
+                "epochs=100000",
+                "--run-dir",
+                run,
+                "--resume",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=dict(os.environ, OMP_NUM_THREADS="1"),
+        )
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         self.assertIn("resuming after update", result.stdout)
 

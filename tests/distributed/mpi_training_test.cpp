@@ -57,7 +57,8 @@ TEST(MpiTraining, ARegularisedStepOverProcessesEqualsOneProcess) {
       EXPECT_NEAR(step.loss_sum / expected.loss_sum, 1.0, 1e-5);
       EXPECT_EQ(step.correct, expected.correct);
       // The first convolution's gradient, behind all the others' rounding, was seen to differ by
-      // 1.4e-5 from these initial weights at 2, 3, 4 and 7 ranks; everything else by less than 1e-5.
+      // 1.4e-5 from these initial weights at 2, 3, 4 and 7 ranks; everything else by less than
+      // 1e-5.
       expect_close(together.gradients(), training.gradients(), 3e-5, "gradient");
       expect_close(together.state().weights, training.state().weights, 1e-5, "weights");
     });

@@ -34,8 +34,12 @@ def run(*command, code=0):
 
 def picture(label, side):
     """Stripes, as wide as the class says."""
-    waves = 127 + 100 * np.sin(np.arange(side) * (label % 7 + 1) * 6.3 / side + random.uniform(0, 6))
-    return np.clip(waves[None, :, None] + random.normal(0, 9, (side, side, 3)), 0, 255).astype(np.uint8)
+    waves = 127 + 100 * np.sin(
+        np.arange(side) * (label % 7 + 1) * 6.3 / side + random.uniform(0, 6)
+    )
+    return np.clip(waves[None, :, None] + random.normal(0, 9, (side, side, 3)), 0, 255).astype(
+        np.uint8
+    )
 
 
 def write_folder(folder, classes, count, side, suffix, mode):
@@ -51,7 +55,10 @@ def write_mnist(folder):
     for part, count in [("train", 60), ("t10k", 20)]:
         labels = (np.arange(count) % 10).astype(np.uint8)
         images = np.stack([picture(label, 28)[..., 0] for label in labels])
-        for name, numbers, values in [("images-idx3", [0x803, count, 28, 28], images), ("labels-idx1", [0x801, count], labels)]:
+        for name, numbers, values in [
+            ("images-idx3", [0x803, count, 28, 28], images),
+            ("labels-idx1", [0x801, count], labels),
+        ]:
             with gzip.open(folder / f"{part}-{name}-ubyte.gz", "wb") as file:
                 file.write(np.array(numbers, ">u4").tobytes() + values.tobytes())
 
@@ -60,8 +67,22 @@ def expect_learning(data, shape, model, *settings):
     """One epoch on 2 ranks; then `evaluate` finds the test loss that the run found."""
     assert shape in run(program, "data", "info", data), shape
     folder = data.parent / f"{data.stem}-{model}"
-    keys = [f"data.file={data}", f"model.name={model}", "batch_size=16", "epochs=1", "optimizer.learning_rate=0.01", *settings]
-    text = run(*ranks, program, "train", "--run-dir", folder, *[word for key in keys for word in ("--set", key)])
+    keys = [
+        f"data.file={data}",
+        f"model.name={model}",
+        "batch_size=16",
+        "epochs=1",
+        "optimizer.learning_rate=0.01",
+        *settings,
+    ]
+    text = run(
+        *ranks,
+        program,
+        "train",
+        "--run-dir",
+        folder,
+        *[word for key in keys for word in ("--set", key)],
+    )
     loss = text.split("test loss ")[1].split()[0]
     text = run(*ranks, program, "evaluate", folder, "--data", data)
     assert f"loss {loss}" in text, (loss, text)
@@ -92,6 +113,10 @@ with tempfile.TemporaryDirectory(prefix="lockstep-pictures-") as name:
 
     (root / "grey" / "kind 0000" / "0.png").write_bytes(b"GIF89a")
     text = run(program, "data", "import", root / "grey", root / "left.h5", code=65)
-    assert "0.png: a GIF; only PNG and JPEG are read" in text and not (root / "left.h5").exists(), text
+    assert "0.png: a GIF; only PNG and JPEG are read" in text and not (root / "left.h5").exists(), (
+        text
+    )
     text = run(program, "data", "import", root / "grey", root / "left.h5", "--skip-unreadable")
-    assert "left out 1 unreadable pictures of 30" in text and "1 unreadable ones left out" in text, text
+    assert (
+        "left out 1 unreadable pictures of 30" in text and "1 unreadable ones left out" in text
+    ), text

@@ -18,7 +18,9 @@ import unittest
 
 PROGRAM, MPIRUN = sys.argv[1:3]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 # Told by a script that a copy of the page is given: how wide it is, and what sticks out outside of boxes that scroll.
 PROBE = """<script>
 const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") && !e.closest("svg")
@@ -28,8 +30,18 @@ document.title = "width " + document.documentElement.scrollWidth + " of " + inne
 
 
 def run(*arguments, ranks=0):
-    mpi = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] if ranks else []
-    return subprocess.run([*mpi, PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+    mpi = (
+        [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)]
+        if ranks
+        else []
+    )
+    return subprocess.run(
+        [*mpi, PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=200,
+    )
 
 
 class Report(unittest.TestCase):
@@ -50,9 +62,19 @@ class Report(unittest.TestCase):
         (crashed / "metrics.jsonl").write_text("\n".join(lines[:-5]) + "\n" + lines[-5][:20])
         finder = cls.folder / "finder"
         finder.mkdir()
-        points = [{"learning_rate": 10 ** (i / 20 - 5), "loss": 2.3 - i / 100, "smoothed_loss": 2.3 - i / 100} for i in range(100)]
+        points = [
+            {
+                "learning_rate": 10 ** (i / 20 - 5),
+                "loss": 2.3 - i / 100,
+                "smoothed_loss": 2.3 - i / 100,
+            }
+            for i in range(100)
+        ]
         (finder / "lr_finder.json").write_text(
-            json.dumps({"start": 1e-5, "end": 1, "updates": 100, "points": points, "suggestion": 0.01}))
+            json.dumps(
+                {"start": 1e-5, "end": 1, "updates": 100, "points": points, "suggestion": 0.01}
+            )
+        )
 
     @classmethod
     def tearDownClass(cls):
@@ -61,8 +83,21 @@ class Report(unittest.TestCase):
     # A tiny rate: rounding must not grow where runs are compared.
     @classmethod
     def train(cls, name, *options, ranks=0):
-        return run("train", "--set", f"data.file={cls.data}", "--set", "batch_size=37", "--set", "epochs=2", "--set",
-                   "optimizer.learning_rate=1e-5", "--run-dir", cls.folder / name, *options, ranks=ranks)
+        return run(
+            "train",
+            "--set",
+            f"data.file={cls.data}",
+            "--set",
+            "batch_size=37",
+            "--set",
+            "epochs=2",
+            "--set",
+            "optimizer.learning_rate=1e-5",
+            "--run-dir",
+            cls.folder / name,
+            *options,
+            ranks=ranks,
+        )
 
     def report(self, *names):
         output = self.folder / ("-".join(names) + ".html")
@@ -77,17 +112,30 @@ class Report(unittest.TestCase):
         predictions = json.loads((self.folder / "ranks2" / "test_predictions.json").read_text())
         confusion = predictions["confusion"]
         self.assertEqual(sum(map(sum, confusion)), 101)
-        self.assertAlmostEqual(sum(confusion[c][c] for c in range(len(confusion))) / 101, end["test_accuracy"])
+        self.assertAlmostEqual(
+            sum(confusion[c][c] for c in range(len(confusion))) / 101, end["test_accuracy"]
+        )
         losses = [mistake["loss"] for mistake in predictions["worst_mistakes"]]
         self.assertEqual(losses, sorted(losses, reverse=True))
-        self.assertTrue(all(mistake["picture"].startswith("iVBORw0KGgo") for mistake in predictions["worst_mistakes"]))
+        self.assertTrue(
+            all(
+                mistake["picture"].startswith("iVBORw0KGgo")
+                for mistake in predictions["worst_mistakes"]
+            )
+        )
 
     def test_predictions_are_the_same_at_any_number_of_ranks(self):
-        alone, *others = (json.loads((self.folder / f"ranks{n}" / "test_predictions.json").read_text()) for n in (1, 2, 3))
+        alone, *others = (
+            json.loads((self.folder / f"ranks{n}" / "test_predictions.json").read_text())
+            for n in (1, 2, 3)
+        )
         for other in others:
             self.assertEqual(other["confusion"], alone["confusion"])
             for mine, theirs in zip(alone["worst_mistakes"], other["worst_mistakes"], strict=True):
-                self.assertEqual((mine["index"], mine["predicted"], mine["picture"]), (theirs["index"], theirs["predicted"], theirs["picture"]))
+                self.assertEqual(
+                    (mine["index"], mine["predicted"], mine["picture"]),
+                    (theirs["index"], theirs["predicted"], theirs["picture"]),
+                )
                 self.assertAlmostEqual(mine["loss"], theirs["loss"], places=3)
 
     def test_one_run_is_written_beside_it_and_needs_neither_data_nor_model(self):
@@ -114,20 +162,36 @@ class Report(unittest.TestCase):
     def test_pages_load_nothing(self):
         for names in (["ranks1"], ["ranks1", "ranks2", "limited"]):
             page = self.report(*names).read_text()
-            self.assertEqual(re.findall(r"""(?:src|href)\s*=\s*(?!"data:image/png)|url\(|@import""", page), [])
+            self.assertEqual(
+                re.findall(r"""(?:src|href)\s*=\s*(?!"data:image/png)|url\(|@import""", page), []
+            )
 
     @unittest.skipUnless(CHROMIUM, "no Chromium")
     def test_pages_fit_a_phone_without_a_complaint(self):
-        for names in (["ranks2"], ["unvalidated"], ["diverged"], ["limited"], ["crashed"], ["finder"], ["ranks1", "limited", "crashed"]):
+        for names in (
+            ["ranks2"],
+            ["unvalidated"],
+            ["diverged"],
+            ["limited"],
+            ["crashed"],
+            ["finder"],
+            ["ranks1", "limited", "crashed"],
+        ):
             with self.subTest(names=names):
                 page = self.report(*names)
                 # The copy's policy would refuse the probe's script.
-                probed = page.read_text().replace("default-src 'none'", "script-src 'unsafe-inline'").replace("</body>", PROBE + "</body>")
+                probed = (
+                    page.read_text()
+                    .replace("default-src 'none'", "script-src 'unsafe-inline'")
+                    .replace("</body>", PROBE + "</body>")
+                )
                 # A headless window is at least 500 pixels wide; a frame may have any width.
                 inner = self.folder / "probed.html"
                 inner.write_text(probed.replace("document.title =", "parent.document.title ="))
                 outer = self.folder / "outer.html"
-                outer.write_text(f'<title></title><iframe src="{inner.name}" style="width:390px;height:800px;border:0"></iframe>')
+                outer.write_text(
+                    f'<title></title><iframe src="{inner.name}" style="width:390px;height:800px;border:0"></iframe>'
+                )
                 seen = self.open(outer, "--allow-file-access-from-files", "--dump-dom")
                 title = re.search(r"<title>(.*?)</title>", seen.stdout).group(1)
                 width, shown, wide = re.fullmatch(r"width (\d+) of (\d+) ?(.*)", title).groups()
@@ -137,8 +201,22 @@ class Report(unittest.TestCase):
 
     def open(self, page, *options):
         profile = self.folder / "profile"
-        return subprocess.run([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000",
-                               f"--user-data-dir={profile}", *options, page.as_uri()], capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [
+                CHROMIUM,
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--enable-logging=stderr",
+                "--virtual-time-budget=2000",
+                f"--user-data-dir={profile}",
+                *options,
+                page.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     @staticmethod
     def complaints(result):

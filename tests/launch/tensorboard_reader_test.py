@@ -23,26 +23,42 @@ except ImportError as error:
 
 
 def run(*arguments):
-    result = subprocess.run([sys.argv[1], *map(str, arguments)], capture_output=True, text=True, timeout=100)
+    result = subprocess.run(
+        [sys.argv[1], *map(str, arguments)], capture_output=True, text=True, timeout=100
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 with tempfile.TemporaryDirectory(prefix="lockstep-tensorboard-") as name:
     folder = pathlib.Path(name)
     run("data", "synth", folder / "set.h5", "--train", 200, "--test", 20)
-    train = ["train", "--run-dir", folder / "run", "--set", f"data.file={folder / 'set.h5'}", "--set", "batch_size=40",
-             "--set", "epochs=2"]
+    train = [
+        "train",
+        "--run-dir",
+        folder / "run",
+        "--set",
+        f"data.file={folder / 'set.h5'}",
+        "--set",
+        "batch_size=40",
+        "--set",
+        "epochs=2",
+    ]
     run(*train, "--set", "limits.steps=6")
     run(*train, "--resume", "--set", "limits.steps=8")
 
     reader = EventAccumulator(str(folder / "run"), size_guidance={"scalars": 0})
     reader.Reload()
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     compared = 0
     for event, tag, key in [
-        ("step", "train/loss_per_update", "loss"), ("step", "learning_rate", "learning_rate"),
-        ("step", "images_per_second", "images_per_second"), ("epoch", "train/loss", "train_loss"),
-        ("epoch", "train/accuracy", "train_accuracy"), ("epoch", "validation/loss", "validation_loss"),
+        ("step", "train/loss_per_update", "loss"),
+        ("step", "learning_rate", "learning_rate"),
+        ("step", "images_per_second", "images_per_second"),
+        ("epoch", "train/loss", "train_loss"),
+        ("epoch", "train/accuracy", "train_accuracy"),
+        ("epoch", "validation/loss", "validation_loss"),
         ("epoch", "validation/accuracy", "validation_accuracy"),
     ]:
         expected = {line["step"]: line[key] for line in lines if line["event"] == event}

@@ -15,7 +15,10 @@ import tempfile
 import unittest
 
 cache = pathlib.Path(os.environ.get("LOCKSTEP_CACHE", pathlib.Path.home() / ".cache" / "lockstep"))
-sys.path += [str(cache / name) for name in ("libtorch-2.11.0-whole", "torchvision-0.26.0", "safetensors-0.8.0")]
+sys.path += [
+    str(cache / name)
+    for name in ("libtorch-2.11.0-whole", "torchvision-0.26.0", "safetensors-0.8.0")
+]
 try:
     import numpy as np
     import torch
@@ -54,13 +57,19 @@ def with_statistics(model):
 
 def resnet18(classes):
     model = torchvision.models.resnet18(num_classes=classes)
-    model.conv1, model.maxpool = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False), torch.nn.Identity()
+    model.conv1, model.maxpool = (
+        torch.nn.Conv2d(3, 64, 3, padding=1, bias=False),
+        torch.nn.Identity(),
+    )
     return with_statistics(model)
 
 
 def googlenet(classes):
     model = torchvision.models.googlenet(num_classes=classes, init_weights=False)
-    model.conv1.conv, model.maxpool1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False), torch.nn.Identity()
+    model.conv1.conv, model.maxpool1 = (
+        torch.nn.Conv2d(3, 64, 3, padding=1, bias=False),
+        torch.nn.Identity(),
+    )
     return with_statistics(model)
 
 
@@ -75,7 +84,9 @@ class TorchvisionWeights(unittest.TestCase):
         images, labels = random.integers(0, 256, (48, 3, 32, 32), np.uint8), np.arange(48) % 10
         for i in range(6):
             rows = [bytes([labels[j]]) + images[j].tobytes() for j in range(8 * i, 8 * i + 8)]
-            (source / (f"data_batch_{i + 1}.bin" if i < 5 else "test_batch.bin")).write_bytes(b"".join(rows))
+            (source / (f"data_batch_{i + 1}.bin" if i < 5 else "test_batch.bin")).write_bytes(
+                b"".join(rows)
+            )
         (source / "batches.meta.txt").write_text("\n".join(f"class {i}" for i in range(10)) + "\n")
         cls.images, cls.labels = images, torch.tensor(labels)
         cls.data = cls.folder / "set.h5"
@@ -93,8 +104,16 @@ class TorchvisionWeights(unittest.TestCase):
         cls.holder.cleanup()
 
     def train(self, run_dir, *settings, ranks=0, resume=()):
-        options = ["model.name=resnet18", f"data.file={self.data}", "batch_size=40", "data.validation_fraction=0",
-                   "data.augmentation.pad_crop=0", "data.augmentation.flip=false", "optimizer.learning_rate=0.003", *settings]
+        options = [
+            "model.name=resnet18",
+            f"data.file={self.data}",
+            "batch_size=40",
+            "data.validation_fraction=0",
+            "data.augmentation.pad_crop=0",
+            "data.augmentation.flip=false",
+            "optimizer.learning_rate=0.003",
+            *settings,
+        ]
         sets = [word for option in options for word in ("--set", option)]
         result = run("train", "--run-dir", self.folder / run_dir, *resume, *sets, ranks=ranks)
         return result.stdout, load_file(self.folder / run_dir / "last.safetensors")
@@ -102,11 +121,18 @@ class TorchvisionWeights(unittest.TestCase):
     def normalised(self, path, indices):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-        mean, std = (torch.tensor(json.loads(metadata[key])).view(3, 1, 1) for key in ("mean", "std"))
+        mean, std = (
+            torch.tensor(json.loads(metadata[key])).view(3, 1, 1) for key in ("mean", "std")
+        )
         return (torch.tensor(self.images[indices]) / 255 - mean) / std
 
     def predicted(self, source, *options):
-        lines = [json.loads(line) for line in run("predict", source, *self.pictures, "--json", "--top", 10, *options).stdout.splitlines()]
+        lines = [
+            json.loads(line)
+            for line in run(
+                "predict", source, *self.pictures, "--json", "--top", 10, *options
+            ).stdout.splitlines()
+        ]
         self.assertEqual([line["picture"] for line in lines], [str(path) for path in self.pictures])
         logits = torch.empty(len(lines), 10)
         for row, line in zip(logits, lines):
@@ -116,7 +142,9 @@ class TorchvisionWeights(unittest.TestCase):
             probabilities = [entry["probability"] for entry in line["classes"]]
             self.assertEqual(probabilities, sorted(probabilities, reverse=True))
             expected = row.double().softmax(0)[[entry["index"] for entry in line["classes"]]]
-            torch.testing.assert_close(torch.tensor(probabilities, dtype=torch.double), expected, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(
+                torch.tensor(probabilities, dtype=torch.double), expected, rtol=1e-6, atol=1e-9
+            )
         return logits
 
     def assert_same_logits(self, model, path, logits):
@@ -128,24 +156,47 @@ class TorchvisionWeights(unittest.TestCase):
         self.train("template", "limits.steps=1")
         with safe_open(self.folder / "template" / "last.safetensors", "pt") as file:
             metadata = file.metadata()
-        for name, model in [("resnet18", resnet18), ("vgg11_bn", lambda n: with_statistics(torchvision.models.vgg11_bn(num_classes=n))),
-                            ("googlenet_bn", googlenet)]:
+        for name, model in [
+            ("resnet18", resnet18),
+            ("vgg11_bn", lambda n: with_statistics(torchvision.models.vgg11_bn(num_classes=n))),
+            ("googlenet_bn", googlenet),
+        ]:
             with self.subTest(model=name):
                 config = json.loads(metadata["config"])
                 config["model"]["name"] = name
-                source, exported = self.folder / f"{name}-given.safetensors", self.folder / f"{name}-exported.safetensors"
-                save_file(model(10).state_dict(), source, dict(metadata, model=name, config=json.dumps(config)))
+                source, exported = (
+                    self.folder / f"{name}-given.safetensors",
+                    self.folder / f"{name}-exported.safetensors",
+                )
+                save_file(
+                    model(10).state_dict(),
+                    source,
+                    dict(metadata, model=name, config=json.dumps(config)),
+                )
                 printed = run("export", source, exported).stdout
                 names = {}
                 exec(re.search(r"\n(import torch.*?model\.eval\(\)\n)", printed, re.S)[1], names)
                 self.assert_same_logits(names["model"], exported, self.predicted(exported))
                 with safe_open(exported, "pt") as file:
-                    self.assertEqual(json.loads(file.metadata()["config"])["data"]["file"], "", "a path of the owner's")
-                    self.assertEqual(json.loads(file.metadata()["class_names"]), [f"class {i}" for i in range(10)])
+                    self.assertEqual(
+                        json.loads(file.metadata()["config"])["data"]["file"],
+                        "",
+                        "a path of the owner's",
+                    )
+                    self.assertEqual(
+                        json.loads(file.metadata()["class_names"]),
+                        [f"class {i}" for i in range(10)],
+                    )
 
     def test_the_readmes_snippet_and_evaluation(self):
         self.train("trained", "epochs=2")
-        run("export", self.folder / "trained", self.folder / "resnet18.safetensors", "--weights", "last")
+        run(
+            "export",
+            self.folder / "trained",
+            self.folder / "resnet18.safetensors",
+            "--weights",
+            "last",
+        )
         snippet = re.search(r"```python\n(.*?)```", pathlib.Path(README).read_text(), re.S)[1]
         before = os.getcwd()
         os.chdir(self.folder)
@@ -155,11 +206,27 @@ class TorchvisionWeights(unittest.TestCase):
         finally:
             os.chdir(before)
         path = self.folder / "trained" / "last.safetensors"
-        self.assert_same_logits(names["model"], path, self.predicted(self.folder / "trained", "--weights", "last"))
-        result = json.loads(run("evaluate", self.folder / "trained", "--data", self.data, "--weights", "last", "--json").stdout)
+        self.assert_same_logits(
+            names["model"], path, self.predicted(self.folder / "trained", "--weights", "last")
+        )
+        result = json.loads(
+            run(
+                "evaluate",
+                self.folder / "trained",
+                "--data",
+                self.data,
+                "--weights",
+                "last",
+                "--json",
+            ).stdout
+        )
         with torch.no_grad():
             logits = names["model"](self.normalised(path, slice(40, 48)))
-        self.assertAlmostEqual(result["loss"], torch.nn.functional.cross_entropy(logits, self.labels[40:]).item(), delta=1e-5 * logits.abs().max().item())
+        self.assertAlmostEqual(
+            result["loss"],
+            torch.nn.functional.cross_entropy(logits, self.labels[40:]).item(),
+            delta=1e-5 * logits.abs().max().item(),
+        )
         self.assertEqual(result["correct"], (logits.argmax(1) == self.labels[40:]).sum().item())
 
     def two_steps_of_pytorch(self, start, path, frozen):
@@ -175,7 +242,9 @@ class TorchvisionWeights(unittest.TestCase):
         losses = []
         for _ in range(2):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(self.normalised(path, slice(0, 40))), self.labels[:40])
+            loss = torch.nn.functional.cross_entropy(
+                model(self.normalised(path, slice(0, 40))), self.labels[:40]
+            )
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -184,29 +253,71 @@ class TorchvisionWeights(unittest.TestCase):
     def test_two_steps_of_fine_tuning_are_pytorchs(self):
         given = load_file(self.weights)
         # A step of rate 0 shows the fresh last layer; averaged weights begin with those read, too.
-        words, rested = self.train("rested", f"model.weights={self.weights}", "optimizer.learning_rate=0", "optimizer.ema_decay=0.5", "limits.steps=1")
+        words, rested = self.train(
+            "rested",
+            f"model.weights={self.weights}",
+            "optimizer.learning_rate=0",
+            "optimizer.ema_decay=0.5",
+            "limits.steps=1",
+        )
         self.assertIn("last layer fc has 17 classes in it and 10 here: freshly initialised", words)
-        start = {name: rested[name] if name.startswith("fc.") else tensor for name, tensor in given.items()}
+        start = {
+            name: rested[name] if name.startswith("fc.") else tensor
+            for name, tensor in given.items()
+        }
         for name, tensor in start.items():
             if "running" not in name and "num_batches" not in name:
                 torch.testing.assert_close(rested[name], start[name], rtol=1e-6, atol=0)
         for frozen, ranks in [((), 0), (FROZEN, 0), (FROZEN, 2)]:
             with self.subTest(frozen=frozen, ranks=ranks):
                 run_dir = f"tuned-{len(frozen)}-{ranks}"
-                words, weights = self.train(run_dir, f"model.weights={self.weights}", f"model.freeze={','.join(frozen)}", "epochs=2",
-                                            "distributed.batch_norm=sync", ranks=ranks)
-                self.assertEqual(frozen != (), "frozen: conv1,bn1,layer1 (149824 of 11173962 parameters)" in words, words)
-                expected, losses = self.two_steps_of_pytorch(start, self.folder / run_dir / "last.safetensors", frozen)
-                lines = [json.loads(line) for line in (self.folder / run_dir / "metrics.jsonl").read_text().splitlines()]
-                for line, loss in zip([line for line in lines if line["event"] == "step"], losses, strict=True):
+                words, weights = self.train(
+                    run_dir,
+                    f"model.weights={self.weights}",
+                    f"model.freeze={','.join(frozen)}",
+                    "epochs=2",
+                    "distributed.batch_norm=sync",
+                    ranks=ranks,
+                )
+                self.assertEqual(
+                    frozen != (),
+                    "frozen: conv1,bn1,layer1 (149824 of 11173962 parameters)" in words,
+                    words,
+                )
+                expected, losses = self.two_steps_of_pytorch(
+                    start, self.folder / run_dir / "last.safetensors", frozen
+                )
+                lines = [
+                    json.loads(line)
+                    for line in (self.folder / run_dir / "metrics.jsonl").read_text().splitlines()
+                ]
+                for line, loss in zip(
+                    [line for line in lines if line["event"] == "step"], losses, strict=True
+                ):
                     self.assertLess(abs(line["loss"] / loss - 1), 1e-4)
                 self.assertEqual(weights.keys(), expected.keys())
                 for layer in {name.rsplit(".", 1)[0] for name in expected}:
                     # Biases of norms start at 0 and are small: they count with their layer's weights.
-                    for names in (("weight", "bias"), ("running_mean",), ("running_var",), ("num_batches_tracked",)):
-                        ours, theirs = (torch.cat([tensors[f"{layer}.{name}"].double().flatten() for name in names if f"{layer}.{name}" in expected]
-                                                  or [torch.ones(1)]) for tensors in (weights, expected))
-                        self.assertLess((ours - theirs).norm(), 1e-4 * theirs.norm() + 1e-30, (layer, names))
+                    for names in (
+                        ("weight", "bias"),
+                        ("running_mean",),
+                        ("running_var",),
+                        ("num_batches_tracked",),
+                    ):
+                        ours, theirs = (
+                            torch.cat(
+                                [
+                                    tensors[f"{layer}.{name}"].double().flatten()
+                                    for name in names
+                                    if f"{layer}.{name}" in expected
+                                ]
+                                or [torch.ones(1)]
+                            )
+                            for tensors in (weights, expected)
+                        )
+                        self.assertLess(
+                            (ours - theirs).norm(), 1e-4 * theirs.norm() + 1e-30, (layer, names)
+                        )
                 for name, tensor in given.items():
                     if name.split(".")[0] in frozen:
                         self.assertTrue(torch.equal(weights[name], tensor), name)
@@ -214,10 +325,22 @@ class TorchvisionWeights(unittest.TestCase):
     def test_resuming_does_not_read_the_weights_again(self):
         moved = self.folder / "moved.safetensors"
         moved.write_bytes(self.weights.read_bytes())
-        self.train("resumed", f"model.weights={moved}", "model.freeze=backbone", "epochs=2", "limits.steps=1")
+        self.train(
+            "resumed",
+            f"model.weights={moved}",
+            "model.freeze=backbone",
+            "epochs=2",
+            "limits.steps=1",
+        )
         moved.unlink()
-        words, weights = self.train("resumed", f"model.weights={moved}", "model.freeze=backbone", "epochs=2", "limits.steps=2",
-                                    resume=["--resume"])
+        words, weights = self.train(
+            "resumed",
+            f"model.weights={moved}",
+            "model.freeze=backbone",
+            "epochs=2",
+            "limits.steps=2",
+            resume=["--resume"],
+        )
         self.assertIn("resuming after update 1", words)
         given = load_file(self.weights)
         for name in given:

@@ -26,35 +26,88 @@ LESSONS = {
     "a": Lesson(
         "When does a model that is left to overfit do best?",
         ["overfit"],
-        ["epoch of lowest loss", "lowest loss", "last loss", "accuracy there", "last accuracy", "last training accuracy"],
-        [Curve("a-loss", "Loss: validation, training (dashed)", "validation_loss", ["overfit"], "train_loss")],
+        [
+            "epoch of lowest loss",
+            "lowest loss",
+            "last loss",
+            "accuracy there",
+            "last accuracy",
+            "last training accuracy",
+        ],
+        [
+            Curve(
+                "a-loss",
+                "Loss: validation, training (dashed)",
+                "validation_loss",
+                ["overfit"],
+                "train_loss",
+            )
+        ],
     ),
     "b": Lesson(
         "What does dropout change?",
         ["overfit", "dropout"],
-        ["epoch of lowest loss", "lowest loss", "last loss", "last accuracy", "last training accuracy", "test accuracy"],
-        [Curve("b-loss", "Validation loss", "validation_loss", ["overfit", "dropout"]),
-         Curve("b-accuracy", "Validation accuracy", "validation_accuracy", ["overfit", "dropout"])],
+        [
+            "epoch of lowest loss",
+            "lowest loss",
+            "last loss",
+            "last accuracy",
+            "last training accuracy",
+            "test accuracy",
+        ],
+        [
+            Curve("b-loss", "Validation loss", "validation_loss", ["overfit", "dropout"]),
+            Curve(
+                "b-accuracy", "Validation accuracy", "validation_accuracy", ["overfit", "dropout"]
+            ),
+        ],
     ),
     "c": Lesson(
         "What does batch norm give at equal budget?",
         ["vgg11", "vgg11_bn", "googlenet", "googlenet_bn"],
         ["last loss", "last accuracy", "last training accuracy", "test accuracy"],
-        [Curve("c-vgg11", "VGG-11: validation accuracy", "validation_accuracy", ["vgg11", "vgg11_bn"]),
-         Curve("c-googlenet", "GoogLeNet: validation accuracy", "validation_accuracy", ["googlenet", "googlenet_bn"])],
+        [
+            Curve(
+                "c-vgg11",
+                "VGG-11: validation accuracy",
+                "validation_accuracy",
+                ["vgg11", "vgg11_bn"],
+            ),
+            Curve(
+                "c-googlenet",
+                "GoogLeNet: validation accuracy",
+                "validation_accuracy",
+                ["googlenet", "googlenet_bn"],
+            ),
+        ],
     ),
     "d": Lesson(
         "What does patience cost and give where validation fluctuates?",
         ["patience_0", "patience_4", "constant"],
         ["epochs run", "lowest loss", "accuracy there", "test accuracy"],
-        [Curve("d-loss", "Validation loss, a dot where patience ended a run", "validation_loss", ["constant", "patience_4", "patience_0"])],
+        [
+            Curve(
+                "d-loss",
+                "Validation loss, a dot where patience ended a run",
+                "validation_loss",
+                ["constant", "patience_4", "patience_0"],
+            )
+        ],
     ),
     "e": Lesson(
         "What does a fall of the learning rate do?",
         ["constant", "step"],
-        ["epoch of lowest loss", "lowest loss", "last accuracy", "last training accuracy", "test accuracy"],
-        [Curve("e-loss", "Validation loss", "validation_loss", ["constant", "step"]),
-         Curve("e-accuracy", "Validation accuracy", "validation_accuracy", ["constant", "step"])],
+        [
+            "epoch of lowest loss",
+            "lowest loss",
+            "last accuracy",
+            "last training accuracy",
+            "test accuracy",
+        ],
+        [
+            Curve("e-loss", "Validation loss", "validation_loss", ["constant", "step"]),
+            Curve("e-accuracy", "Validation accuracy", "validation_accuracy", ["constant", "step"]),
+        ],
     ),
     "f": Lesson(
         "Does it matter over which images batch norm averages when a rank has two?",

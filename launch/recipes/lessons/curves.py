@@ -27,7 +27,10 @@ def nice_step(span, most):
 class Axis:
     def __init__(self, low, high, most, start, end):
         step = nice_step(max(high - low, 1e-9), most)
-        self.low, self.high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+        self.low, self.high = (
+            math.floor(low / step + 1e-9) * step,
+            math.ceil(high / step - 1e-9) * step,
+        )
         self.ticks = [self.low + i * step for i in range(round((self.high - self.low) / step) + 1)]
         self.start, self.end = start, end
 
@@ -66,7 +69,9 @@ class Picture:
         return LEFT + (epoch - 1) / max(1, self.longest - 1) * (WIDTH - LEFT - RIGHT)
 
     def path(self, values, classes):
-        points = "L".join(f"{self.px(i + 1):.1f} {self.y.place(value):.1f}" for i, value in enumerate(values))
+        points = "L".join(
+            f"{self.px(i + 1):.1f} {self.y.place(value):.1f}" for i, value in enumerate(values)
+        )
         return f'<path class="{classes}" d="M{points}"/>'
 
     def axes(self):
@@ -76,7 +81,11 @@ class Picture:
             y = self.y.place(tick)
             svg += f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             svg += f'<text class="y" x="{LEFT - 6}" y="{y + 4:.1f}">{tick:.{digits}f}</text>'
-        for epoch in [1, *range(self.x_step, self.longest + 1, self.x_step)] if self.x_step > 1 else range(1, self.longest + 1):
+        for epoch in (
+            [1, *range(self.x_step, self.longest + 1, self.x_step)]
+            if self.x_step > 1
+            else range(1, self.longest + 1)
+        ):
             svg += f'<text class="x" x="{self.px(epoch):.1f}" y="{HEIGHT - BOTTOM + 16}">{epoch}</text>'
         middle = (TOP + HEIGHT - BOTTOM) / 2
         svg += f'<text class="x" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">epoch</text>'
@@ -96,12 +105,16 @@ class Picture:
     def drawing(self):
         svg = ""
         for (recipe, quantity), lines in self.lines.items():
-            colour = f"c{self.curve.recipes.index(recipe)}" + (" d" if quantity == self.curve.beside else "")
+            colour = f"c{self.curve.recipes.index(recipe)}" + (
+                " d" if quantity == self.curve.beside else ""
+            )
             svg += "".join(self.path(line, f"{colour} s") for line in lines)
             if all(len(line) == self.longest for line in lines):
                 svg += self.path(mean_line(lines), f"{colour} m")
                 continue
-            for line in lines:  # a mean of runs of other lengths would mislead: show where each ended
+            for (
+                line
+            ) in lines:  # a mean of runs of other lengths would mislead: show where each ended
                 svg += f'<circle class="{colour}" cx="{self.px(len(line)):.1f}" cy="{self.y.place(line[-1]):.1f}" r="4"/>'
         return svg
 

@@ -19,7 +19,11 @@ def events(directory):
 
 def finished(directory):
     found = events(directory)
-    return bool(found) and found[-1]["event"] == "end" and found[-1]["reason"] in ("completed", "early_stopping")
+    return (
+        bool(found)
+        and found[-1]["event"] == "end"
+        and found[-1]["reason"] in ("completed", "early_stopping")
+    )
 
 
 def words(log):
@@ -27,7 +31,9 @@ def words(log):
     if not log.exists():
         return []
     lines = log.read_text().splitlines()
-    last = max((i for i, line in enumerate(lines) if line.startswith("test loss")), default=len(lines))
+    last = max(
+        (i for i, line in enumerate(lines) if line.startswith("test loss")), default=len(lines)
+    )
     verdict = [line for line in lines[last + 1 :] if not line.startswith("run directory:")]
     return [line for line in lines if line.startswith("warning:")] + verdict
 
@@ -41,7 +47,11 @@ def read_runs(out, recipes, seeds):
             if finished(directory):
                 found = events(directory)
                 epochs = [event for event in found if event["event"] == "epoch"]
-                runs[recipe][seed] = {"epochs": epochs, "end": found[-1], "words": words(pathlib.Path(f"{directory}.log"))}
+                runs[recipe][seed] = {
+                    "epochs": epochs,
+                    "end": found[-1],
+                    "words": words(pathlib.Path(f"{directory}.log")),
+                }
     return runs
 
 
@@ -71,11 +81,18 @@ def spread(values):
 
 
 def table(lesson, runs):
-    lines = ["| recipe | " + " | ".join(lesson.columns) + " | verdicts |", "|---|" + "---:|" * len(lesson.columns) + "---|"]
+    lines = [
+        "| recipe | " + " | ".join(lesson.columns) + " | verdicts |",
+        "|---|" + "---:|" * len(lesson.columns) + "---|",
+    ]
     for recipe in lesson.recipes:
         of = [numbers(run) for run in runs[recipe].values()]
         verdicts = ", ".join(str(run["end"]["verdict"]) for run in runs[recipe].values())
-        cells = [spread([run[name] for run in of]) for name in lesson.columns] if of else ["not finished"] * len(lesson.columns)
+        cells = (
+            [spread([run[name] for run in of]) for name in lesson.columns]
+            if of
+            else ["not finished"] * len(lesson.columns)
+        )
         lines.append(f"| `{recipe}` | " + " | ".join(cells) + f" | {verdicts} |")
     return "\n".join(lines) + "\n"
 
@@ -86,7 +103,15 @@ def write(out, lessons, runs):
         page += f"\n## ({letter}) {lesson.question}\n\n{table(lesson, runs)}"
     (out / "measured.md").write_text(page)
     result = {
-        recipe: {seed: {**numbers(run), "end": run["end"], "words": run["words"], "epochs": run["epochs"]} for seed, run in of.items()}
+        recipe: {
+            seed: {
+                **numbers(run),
+                "end": run["end"],
+                "words": run["words"],
+                "epochs": run["epochs"],
+            }
+            for seed, run in of.items()
+        }
         for recipe, of in runs.items()
     }
     (out / "measured.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -33,7 +33,9 @@ def hdf5_library():
             getattr(library, function).restype = result
             getattr(library, function).argtypes = arguments
         return library
-    raise SystemExit("libhdf5 was not found: install the package that lockstep was built with (Debian: libhdf5-dev)")
+    raise SystemExit(
+        "libhdf5 was not found: install the package that lockstep was built with (Debian: libhdf5-dev)"
+    )
 
 
 def read_dataset(library, file, name, ctype):
@@ -52,8 +54,13 @@ def read_records(library, file, split, wanted):
     labels = read_dataset(library, file, f"/{split}/labels", ctypes.c_int32)
     images = memoryview(read_dataset(library, file, f"/{split}/images", ctypes.c_uint8)).cast("B")
     if len(labels) < wanted or len(images) != len(labels) * IMAGE_BYTES or max(labels) > 9:
-        raise SystemExit(f"the {split} part is not CIFAR-10's: {len(labels)} images of {len(images)} bytes together")
-    return [bytes([labels[i]]) + bytes(images[i * IMAGE_BYTES : (i + 1) * IMAGE_BYTES]) for i in range(wanted)]
+        raise SystemExit(
+            f"the {split} part is not CIFAR-10's: {len(labels)} images of {len(images)} bytes together"
+        )
+    return [
+        bytes([labels[i]]) + bytes(images[i * IMAGE_BYTES : (i + 1) * IMAGE_BYTES])
+        for i in range(wanted)
+    ]
 
 
 def make_subset(program, source, target):
@@ -69,6 +76,8 @@ def make_subset(program, source, target):
         folder = pathlib.Path(name)
         each = TRAIN_IMAGES // TRAIN_FILES
         for i in range(TRAIN_FILES):
-            (folder / f"data_batch_{i + 1}.bin").write_bytes(b"".join(train[i * each : (i + 1) * each]))
+            (folder / f"data_batch_{i + 1}.bin").write_bytes(
+                b"".join(train[i * each : (i + 1) * each])
+            )
         (folder / "test_batch.bin").write_bytes(b"".join(test))
         subprocess.run([program, "data", "import", folder, target], check=True)
