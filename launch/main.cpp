@@ -3,11 +3,11 @@
 
 #include <filesystem>
 
-#include "core/error.h"
-#include "core/suggestion.h"
-#include "launch/commands.h"
-#include "launch/environment.h"
-#include "launch/session_runner.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/suggestion.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/run/environment.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // GoogLeNet (Szegedy et al. 2014, table 1 and section 5), with torchvision's names and shapes: its
 // third branch has a 3x3 kernel where the paper has 5x5. `googlenet_bn` normalises after every
 // convolution (torchvision's model); `googlenet` has biases instead, as published.
-#include "core/models/googlenet.h"
+#include "lockstep/core/models/googlenet.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <array>
 
-#include "core/batch_norm.h"
-#include "core/channel_concatenation.h"
-#include "core/dropout.h"
-#include "core/max_pool.h"
-#include "core/models/layers.h"
+#include "lockstep/core/models/layers.h"
+#include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/channel_concatenation.h"
+#include "lockstep/core/nn/dropout.h"
+#include "lockstep/core/nn/max_pool.h"
 
 namespace lockstep::models {
 namespace {

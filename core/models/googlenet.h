@@ -1,7 +1,7 @@
 // GoogLeNet's factory, for the registry.
 #pragma once
 
-#include "core/model_registry.h"
+#include "lockstep/core/models/model_registry.h"
 
 namespace lockstep::models {
 

@@ -7,10 +7,10 @@
 #include <memory>
 #include <string>
 
-#include "core/batch_norm.h"
-#include "core/error.h"
-#include "core/model_registry.h"
-#include "core/step_context.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/step_context.h"
 
 namespace lockstep::models {
 

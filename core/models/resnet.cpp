@@ -1,18 +1,18 @@
 // Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A.
 // resnet18 … resnet152: table 1, as torchvision's; for small images with a 3x3 stem without
 // pooling.
-#include "core/models/resnet.h"
+#include "lockstep/core/models/resnet.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include <map>
 
-#include "core/batch_norm.h"
-#include "core/error.h"
-#include "core/max_pool.h"
-#include "core/models/layers.h"
-#include "core/stochastic_depth.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/models/layers.h"
+#include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/max_pool.h"
+#include "lockstep/core/nn/stochastic_depth.h"
 
 namespace lockstep::models {
 namespace {

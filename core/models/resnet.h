@@ -1,7 +1,7 @@
 // The ResNet family's factories, for the registry.
 #pragma once
 
-#include "core/model_registry.h"
+#include "lockstep/core/models/model_registry.h"
 
 namespace lockstep::models {
 

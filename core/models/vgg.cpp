@@ -1,14 +1,14 @@
 // VGG (Simonyan and Zisserman 2014, table 1), with torchvision's names: features.N, classifier.N.
-#include "core/models/vgg.h"
+#include "lockstep/core/models/vgg.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
-#include "core/batch_norm.h"
-#include "core/dropout.h"
-#include "core/error.h"
-#include "core/max_pool.h"
-#include "core/models/layers.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/models/layers.h"
+#include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/dropout.h"
+#include "lockstep/core/nn/max_pool.h"
 
 namespace lockstep::models {
 namespace {

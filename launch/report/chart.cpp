@@ -1,4 +1,4 @@
-#include "launch/report/chart.h"
+#include "lockstep/launch/report/chart.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <map>
 
-#include "launch/report/html_text.h"
+#include "lockstep/launch/report/html_text.h"
 
 namespace lockstep {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/report/chart_scale.h"
+#include "lockstep/launch/report/chart_scale.h"
 
 namespace lockstep {
 

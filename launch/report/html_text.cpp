@@ -1,11 +1,11 @@
-#include "launch/report/html_text.h"
+#include "lockstep/launch/report/html_text.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <string_view>
 
-#include "core/strict_json.h"
+#include "lockstep/core/base/strict_json.h"
 
 namespace lockstep {
 namespace {

@@ -1,4 +1,4 @@
-#include "launch/report/metrics_reader.h"
+#include "lockstep/launch/report/metrics_reader.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
+#include "lockstep/core/base/error.h"
 
 namespace lockstep {
 namespace {

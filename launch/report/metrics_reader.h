@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "launch/report/run_record.h"
+#include "lockstep/launch/report/run_record.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-#include "launch/report/prediction_file.h"
+#include "lockstep/launch/report/prediction_file.h"
 
 #include <cmath>
 #include <limits>
@@ -6,10 +6,10 @@
 #include <numeric>
 #include <span>
 
-#include "core/base64.h"
-#include "core/error.h"
-#include "core/strict_json.h"
-#include "data/png_encoder.h"
+#include "lockstep/core/base/base64.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/strict_json.h"
+#include "lockstep/data/pictures/png_encoder.h"
 
 namespace lockstep {
 namespace {

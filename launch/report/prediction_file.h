@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "distributed/training_observer.h"
+#include "lockstep/distributed/run/training_observer.h"
 
 namespace lockstep {
 

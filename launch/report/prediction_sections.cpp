@@ -1,11 +1,11 @@
-#include "launch/report/prediction_sections.h"
+#include "lockstep/launch/report/prediction_sections.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "launch/report/html_text.h"
+#include "lockstep/launch/report/html_text.h"
 
 namespace lockstep {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "launch/report/prediction_file.h"
+#include "lockstep/launch/report/prediction_file.h"
 
 namespace lockstep {
 

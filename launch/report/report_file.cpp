@@ -1,4 +1,4 @@
-#include "launch/report/report_file.h"
+#include "lockstep/launch/report/report_file.h"
 
 #include <fmt/format.h>
 
@@ -6,11 +6,11 @@
 #include <fstream>
 #include <string_view>
 
-#include "core/durable_file.h"
-#include "core/error.h"
-#include "launch/console.h"
-#include "launch/report/prediction_file.h"
-#include "launch/report/report_page.h"
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/launch/report/prediction_file.h"
+#include "lockstep/launch/report/report_page.h"
+#include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {

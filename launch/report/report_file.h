@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "distributed/training_observer.h"
+#include "lockstep/distributed/run/training_observer.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-#include "launch/report/report_page.h"
+#include "lockstep/launch/report/report_page.h"
 
 #include <fmt/format.h>
 
@@ -7,15 +7,14 @@
 #include <filesystem>
 #include <set>
 
-#include "launch/console.h"
-#include "launch/environment.h"
-#include "launch/progress_lines.h"
-#include "launch/report/html_text.h"
-#include "launch/report/prediction_sections.h"
-#include "launch/report/report_style.h"
-#include "launch/report/run_charts.h"
-#include "launch/report/run_facts.h"
-#include "launch/report/run_tables.h"
+#include "lockstep/launch/report/html_text.h"
+#include "lockstep/launch/report/prediction_sections.h"
+#include "lockstep/launch/report/report_style.h"
+#include "lockstep/launch/report/run_charts.h"
+#include "lockstep/launch/report/run_facts.h"
+#include "lockstep/launch/report/run_tables.h"
+#include "lockstep/launch/report/words.h"
+#include "lockstep/launch/run/environment.h"
 
 namespace lockstep {
 namespace {

@@ -1,4 +1,4 @@
-#include "launch/report/report_style.h"
+#include "lockstep/launch/report/report_style.h"
 
 namespace lockstep {
 

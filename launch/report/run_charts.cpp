@@ -1,4 +1,4 @@
-#include "launch/report/run_charts.h"
+#include "lockstep/launch/report/run_charts.h"
 
 #include <fmt/format.h>
 
@@ -6,9 +6,9 @@
 #include <cmath>
 #include <functional>
 
-#include "launch/report/chart.h"
-#include "launch/report/html_text.h"
-#include "launch/report/run_facts.h"
+#include "lockstep/launch/report/chart.h"
+#include "lockstep/launch/report/html_text.h"
+#include "lockstep/launch/report/run_facts.h"
 
 namespace lockstep {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/report/run_record.h"
+#include "lockstep/launch/report/run_record.h"
 
 namespace lockstep {
 

@@ -1,12 +1,12 @@
-#include "launch/report/run_facts.h"
+#include "lockstep/launch/report/run_facts.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "launch/console.h"
-#include "launch/metrics_file.h"
+#include "lockstep/launch/report/words.h"
+#include "lockstep/launch/run/metrics_file.h"
 
 namespace lockstep {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "core/overfitting.h"
-#include "launch/report/run_record.h"
+#include "lockstep/core/training/overfitting.h"
+#include "lockstep/launch/report/run_record.h"
 
 namespace lockstep {
 

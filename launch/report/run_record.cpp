@@ -1,13 +1,13 @@
-#include "launch/report/run_record.h"
+#include "lockstep/launch/report/run_record.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "core/durable_file.h"
-#include "core/error.h"
-#include "core/strict_json.h"
-#include "launch/report/metrics_reader.h"
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/strict_json.h"
+#include "lockstep/launch/report/metrics_reader.h"
 
 namespace lockstep {
 namespace {

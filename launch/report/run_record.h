@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/report/prediction_file.h"
+#include "lockstep/launch/report/prediction_file.h"
 
 namespace lockstep {
 

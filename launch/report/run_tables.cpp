@@ -1,4 +1,4 @@
-#include "launch/report/run_tables.h"
+#include "lockstep/launch/report/run_tables.h"
 
 #include <fmt/format.h>
 
@@ -6,11 +6,11 @@
 #include <cmath>
 #include <map>
 
-#include "core/config_io.h"
-#include "launch/progress_lines.h"
-#include "launch/report/chart.h"
-#include "launch/report/html_text.h"
-#include "launch/report/run_facts.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/launch/report/chart.h"
+#include "lockstep/launch/report/html_text.h"
+#include "lockstep/launch/report/run_facts.h"
+#include "lockstep/launch/report/words.h"
 
 namespace lockstep {
 namespace {

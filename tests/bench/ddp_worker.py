@@ -13,7 +13,7 @@ import torchvision.transforms as T
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "core"))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "core", "models"))
 from reference_models import make_model, training_loss
 
 

@@ -7,20 +7,20 @@
 //
 // Rank 0 prints one JSON object with the loss of every epoch and the final weights: the same for
 // any number of ranks, up to rounding.
-#include <core/batch_norm.h>
-#include <core/batch_norm_state.h>
-#include <core/error.h>
-#include <core/flat_parameters.h>
-#include <core/loss.h>
-#include <core/optimizer.h>
-#include <core/sha256.h>
-#include <data/sampler.h>
-#include <distributed/gradient_reducer.h>
-#include <distributed/mpi_session.h>
-#include <distributed/statistics_exchange.h>
-#include <distributed/watchdog.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <lockstep/core/base/error.h>
+#include <lockstep/core/base/sha256.h>
+#include <lockstep/core/nn/batch_norm.h>
+#include <lockstep/core/nn/batch_norm_state.h>
+#include <lockstep/core/nn/loss.h>
+#include <lockstep/core/training/flat_parameters.h>
+#include <lockstep/core/training/optimizer.h>
+#include <lockstep/data/loading/sampler.h>
+#include <lockstep/distributed/comm/mpi/mpi_session.h>
+#include <lockstep/distributed/comm/watchdog.h>
+#include <lockstep/distributed/training/gradient_reducer.h>
+#include <lockstep/distributed/training/statistics_exchange.h>
 #include <mpi.h>
 #include <torch/torch.h>
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "data/image_file_writer.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/data/image_set/image_file_writer.h"
 #include "tests/temporary_folder.h"
 
 namespace lockstep::testing {

@@ -1,0 +1,395 @@
+#include "lockstep/core/config/config_fields.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace lockstep {
+namespace {
+
+// reach<&Config::data, &DataConfig::file>(config) is config.data.file.
+template <auto... path>
+auto& reach(Config& config) {
+  return (config.*....*path);
+}
+
+using Fields = std::vector<ConfigField>;
+using Choices = std::vector<std::string>;
+
+// Products of two such counts still fit in 64 bits.
+constexpr double kMostCount = 2147483647;
+// Every integer up to here is a double too.
+constexpr double kMostBytes = 9007199254740992;
+constexpr double kMostSeconds = 1e9;
+
+constexpr NumberRange kAny{};
+constexpr NumberRange kCount{0, kMostCount};
+constexpr NumberRange kPositiveCount{1, kMostCount};
+constexpr NumberRange kSeed{0, 9223372036854775807.0};
+constexpr NumberRange kNotNegative{0};
+constexpr NumberRange kPositive{.least = 0, .least_exclusive = true};
+constexpr NumberRange kFraction{0, 1};
+constexpr NumberRange kBelowOne{.least = 0, .most = 1, .most_exclusive = true};
+constexpr NumberRange kInsideZeroOne{0, 1, true, true};
+constexpr NumberRange kBetaShape{0, 1000};
+constexpr bool kNotInDigest = false;
+
+const Choices kQuantities = {"validation_loss", "validation_accuracy"};
+
+template <auto... path>
+ConfigField number(std::string key,
+                   NumberRange range,
+                   std::string description,
+                   bool digest = true) {
+  return {std::move(key), &reach<path...>, range, {}, digest, std::move(description)};
+}
+
+// An integer with a word, outside its range, that leaves it to the program.
+template <auto... path>
+ConfigField number_or_word(std::string key,
+                           NumberRange range,
+                           std::string word,
+                           std::string description) {
+  ConfigField field = number<path...>(std::move(key), range, std::move(description));
+  field.zero_word = std::move(word);
+  return field;
+}
+
+template <auto... path>
+ConfigField text(std::string key, Choices choices, std::string description, bool digest = true) {
+  return {std::move(key), &reach<path...>, {}, std::move(choices), digest, std::move(description)};
+}
+
+template <auto... path>
+ConfigField flag(std::string key, std::string description, bool digest = true) {
+  return {std::move(key), &reach<path...>, {}, {}, digest, std::move(description)};
+}
+
+Fields run_fields() {
+  using C = Config;
+  return {
+      number<&C::seed>("seed", kSeed, "of weights, order, augmentation and dropout"),
+      number<&C::batch_size>(
+          "batch_size", kPositiveCount, "images per update, over all ranks together"),
+      number<&C::epochs>("epochs", kPositiveCount, "passes over the training images"),
+      text<&C::device>(
+          "device", {"auto", "cpu", "cuda"}, "what to compute on; auto = a GPU where there is one"),
+      text<&C::precision>(
+          "precision", {"fp32", "tf32", "bf16"}, "arithmetic of convolutions and matrix products"),
+  };
+}
+
+Fields data_fields() {
+  using D = DataConfig;
+  using A = AugmentationConfig;
+  constexpr auto kData = &Config::data;
+  constexpr auto kAugmentation = &D::augmentation;
+  return {
+      text<kData, &D::file>(
+          "data.file", {}, "HDF5 image set; empty = make and use a synthetic one", kNotInDigest),
+      number<kData, &D::validation_fraction>(
+          "data.validation_fraction",
+          {0, 0.9},
+          "of the training images, stratified by class; 0 = train on all of them"),
+      number<kData, &D::split_seed>(
+          "data.split_seed", kSeed, "of the split into training and validation images"),
+      text<kData, &D::cache>("data.cache",
+                             {"node", "rank", "stream"},
+                             "images in memory once a host, once a rank, or read as needed",
+                             kNotInDigest),
+      number<kData, &D::stream_cache_bytes>("data.stream_cache_bytes",
+                                            {1, kMostBytes},
+                                            "what each rank may hold of a streamed file",
+                                            kNotInDigest),
+      number<kData, &D::prefetch_batches>("data.prefetch_batches",
+                                          {1, 1024},
+                                          "batches prepared ahead of the step that uses them",
+                                          kNotInDigest),
+      number<kData, &D::max_train_images>(
+          "data.max_train_images", kCount, "use only so many training images; 0 = all"),
+      number<kData, kAugmentation, &A::pad_crop>(
+          "data.augmentation.pad_crop",
+          {0, 1024},
+          "pixels of zero padding before a random crop; 0 = off"),
+      flag<kData, kAugmentation, &A::flip>("data.augmentation.flip",
+                                           "flip each image horizontally with probability 1/2"),
+      number<kData, kAugmentation, &A::cutout>(
+          "data.augmentation.cutout",
+          {0, 65535},
+          "side of the square that is blanked, in pixels; 0 = off"),
+      number<kData, kAugmentation, &A::random_erasing>(
+          "data.augmentation.random_erasing",
+          kFraction,
+          "probability of blanking a random rectangle of an image"),
+      number<kData, kAugmentation, &A::mixup>(
+          "data.augmentation.mixup",
+          kBetaShape,
+          "blend each image and label with another's, by a weight from Beta(this, this); 0 = off"),
+      number<kData, kAugmentation, &A::cutmix>(
+          "data.augmentation.cutmix",
+          kBetaShape,
+          "paste a rectangle of another image, its area from Beta(this, this); 0 = off; with mixup "
+          "too, each batch gets one of them at random"),
+  };
+}
+
+Fields model_fields() {
+  using M = ModelConfig;
+  constexpr auto kModel = &Config::model;
+  return {
+      text<kModel, &M::name>("model.name", {}, "the network; `lockstep models` lists them"),
+      number<kModel, &M::dropout>(
+          "model.dropout",
+          {.least = -1, .most = 1, .most_exclusive = true},
+          "probability of zeroing an activation in VGG's full head and GoogLeNet (others have no "
+          "dropout); negative = the usual one (VGG 0.5, GoogLeNet 0.2 and 0.7 in its auxiliary "
+          "heads)"),
+      text<kModel, &M::stem>("model.stem",
+                             {"auto", "cifar", "imagenet"},
+                             "first layers of ResNet-18 and up and GoogLeNet: keep small images' "
+                             "size or quarter large ones; auto = imagenet from 64 pixels on"),
+      text<kModel, &M::head>(
+          "model.head",
+          {"full", "compact"},
+          "VGG's classifier: three fully connected layers, or one on the global average"),
+      number<kModel, &M::stochastic_depth>(
+          "model.stochastic_depth",
+          kBelowOne,
+          "probability of skipping the last residual block, rising to it linearly; for ResNets"),
+      text<kModel, &M::weights>("model.weights",
+                                {},
+                                "start from this safetensors file (Lockstep's or torchvision's "
+                                "weights); empty = from the seed",
+                                kNotInDigest),
+      text<kModel, &M::freeze>(
+          "model.freeze",
+          {},
+          "parts that are not trained: names separated by commas, such as conv1,bn1,layer1, or "
+          "backbone = all but the last layers"),
+  };
+}
+
+Fields optimizer_fields() {
+  using O = OptimizerConfig;
+  constexpr auto kOptimizer = &Config::optimizer;
+  return {
+      text<kOptimizer, &O::name>("optimizer.name", {"sgd", "adamw"}, "the update rule"),
+      number<kOptimizer, &O::learning_rate>(
+          "optimizer.learning_rate", kNotNegative, "base learning rate"),
+      number<kOptimizer, &O::scale_learning_rate_from_batch>(
+          "optimizer.scale_learning_rate_from_batch",
+          kCount,
+          "multiply the rate by batch_size / this; 0 = off"),
+      number<kOptimizer, &O::momentum>("optimizer.momentum", kBelowOne, "of sgd"),
+      flag<kOptimizer, &O::nesterov>("optimizer.nesterov", "Nesterov's momentum, of sgd"),
+      number<kOptimizer, &O::beta1>("optimizer.beta1", kBelowOne, "decay of adamw's mean gradient"),
+      number<kOptimizer, &O::beta2>(
+          "optimizer.beta2", kBelowOne, "decay of adamw's mean squared gradient"),
+      number<kOptimizer, &O::epsilon>(
+          "optimizer.epsilon", kPositive, "added to adamw's denominator"),
+      number<kOptimizer, &O::weight_decay>(
+          "optimizer.weight_decay", kNotNegative, "coupled (sgd) or decoupled (adamw)"),
+      flag<kOptimizer, &O::decay_norms_and_biases>("optimizer.decay_norms_and_biases",
+                                                   "apply weight decay to them too"),
+      number<kOptimizer, &O::clip_gradient_norm>("optimizer.clip_gradient_norm",
+                                                 kNotNegative,
+                                                 "largest L2 norm of the whole gradient; 0 = off"),
+      number<kOptimizer, &O::label_smoothing>(
+          "optimizer.label_smoothing", kBelowOne, "of the training loss"),
+      number<kOptimizer, &O::ema_decay>("optimizer.ema_decay",
+                                        kBelowOne,
+                                        "decay an update of the weights' exponential moving "
+                                        "average, which is validated, tested and saved; 0 = off"),
+  };
+}
+
+Fields lr_schedule_fields() {
+  using S = LrScheduleConfig;
+  constexpr auto kSchedule = &Config::lr_schedule;
+  return {
+      text<kSchedule, &S::name>("lr_schedule.name",
+                                {"constant",
+                                 "step",
+                                 "multi_step",
+                                 "exponential",
+                                 "polynomial",
+                                 "cosine",
+                                 "one_cycle",
+                                 "plateau"},
+                                "how the learning rate changes"),
+      text<kSchedule, &S::step_every>(
+          "lr_schedule.step_every", {"epoch", "update"}, "unit of the schedule's lengths"),
+      number<kSchedule, &S::warmup>(
+          "lr_schedule.warmup", kCount, "units of linear warm-up before the schedule"),
+      number<kSchedule, &S::warmup_start_factor>("lr_schedule.warmup_start_factor",
+                                                 {.least = 0, .most = 1, .least_exclusive = true},
+                                                 "the rate's factor at the warm-up's first unit"),
+      number<kSchedule, &S::step_size>(
+          "lr_schedule.step_size", kPositiveCount, "step: units between two reductions"),
+      number<kSchedule, &S::gamma>(
+          "lr_schedule.gamma", kPositive, "step, multi_step, exponential: factor of a reduction"),
+      number<kSchedule, &S::milestones>(
+          "lr_schedule.milestones",
+          kPositiveCount,
+          "multi_step: the units at which the rate is reduced, increasing"),
+      number<kSchedule, &S::power>("lr_schedule.power", kPositive, "polynomial: exponent"),
+      number<kSchedule, &S::total>(
+          "lr_schedule.total",
+          kCount,
+          "polynomial, cosine, one_cycle: length in units; 0 = the whole run"),
+      number<kSchedule, &S::minimum_learning_rate>(
+          "lr_schedule.minimum_learning_rate",
+          kNotNegative,
+          "cosine, plateau: the rate never falls below it"),
+      number<kSchedule, &S::restart_period>("lr_schedule.restart_period",
+                                            kCount,
+                                            "cosine: units of the first period; 0 = no restarts"),
+      number<kSchedule, &S::restart_multiplier>(
+          "lr_schedule.restart_multiplier",
+          kPositiveCount,
+          "cosine: each period is this many times the one before"),
+  };
+}
+
+Fields one_cycle_and_plateau_fields() {
+  using S = LrScheduleConfig;
+  constexpr auto kSchedule = &Config::lr_schedule;
+  return {
+      number<kSchedule, &S::one_cycle_rise_fraction>(
+          "lr_schedule.one_cycle_rise_fraction",
+          kFraction,
+          "one_cycle: part of the cycle in which the rate rises"),
+      number<kSchedule, &S::one_cycle_initial_divisor>(
+          "lr_schedule.one_cycle_initial_divisor",
+          kPositive,
+          "one_cycle: first rate = learning_rate / this"),
+      number<kSchedule, &S::one_cycle_final_divisor>("lr_schedule.one_cycle_final_divisor",
+                                                     kPositive,
+                                                     "one_cycle: last rate = first rate / this"),
+      text<kSchedule, &S::one_cycle_anneal>("lr_schedule.one_cycle_anneal",
+                                            {"cosine", "linear"},
+                                            "one_cycle: shape of rise and fall"),
+      number<kSchedule, &S::plateau_factor>(
+          "lr_schedule.plateau_factor", kInsideZeroOne, "plateau: factor of a reduction"),
+      number<kSchedule, &S::plateau_patience>(
+          "lr_schedule.plateau_patience",
+          kCount,
+          "plateau: reduce after more than so many epochs without an improvement"),
+      number<kSchedule, &S::plateau_threshold>(
+          "lr_schedule.plateau_threshold",
+          kNotNegative,
+          "plateau: least relative change that counts as an improvement"),
+      number<kSchedule, &S::plateau_cooldown>(
+          "lr_schedule.plateau_cooldown", kCount, "plateau: epochs to wait after a reduction"),
+      text<kSchedule, &S::plateau_quantity>(
+          "lr_schedule.plateau_quantity", kQuantities, "plateau: what must improve"),
+  };
+}
+
+Fields early_stopping_fields() {
+  using E = EarlyStoppingConfig;
+  constexpr auto kStopping = &Config::early_stopping;
+  return {
+      flag<kStopping, &E::enabled>(
+          "early_stopping.enabled",
+          "stop when validation no longer improves; inactive without validation images"),
+      text<kStopping, &E::quantity>("early_stopping.quantity", kQuantities, "what must improve"),
+      number<kStopping, &E::patience>("early_stopping.patience",
+                                      kCount,
+                                      "epochs without an improvement before the run stops; 0 as 1"),
+      number<kStopping, &E::min_delta>(
+          "early_stopping.min_delta", kNotNegative, "least change that counts as an improvement"),
+      flag<kStopping, &E::restore_best>(
+          "early_stopping.restore_best",
+          "run the test on the best weights rather than the last ones"),
+  };
+}
+
+Fields distributed_fields() {
+  using D = DistributedConfig;
+  constexpr auto kDistributed = &Config::distributed;
+  return {
+      text<kDistributed, &D::backend>("distributed.backend",
+                                      {"auto", "nccl", "mpi"},
+                                      "what carries tensors; auto = nccl on GPUs, mpi on CPUs",
+                                      kNotInDigest),
+      text<kDistributed, &D::batch_norm>("distributed.batch_norm",
+                                         {"local", "sync"},
+                                         "normalise over a rank's slice or over the whole batch"),
+      number<kDistributed, &D::timeout_seconds>(
+          "distributed.timeout_seconds",
+          {.least = 0, .most = kMostSeconds, .least_exclusive = true},
+          "longest wait for a peer",
+          kNotInDigest),
+      number<kDistributed, &D::bucket_bytes>("distributed.bucket_bytes",
+                                             {1, kMostBytes},
+                                             "bytes of gradient per all-reduce",
+                                             kNotInDigest),
+      number<kDistributed, &D::accumulation_steps>(
+          "distributed.accumulation_steps",
+          kPositiveCount,
+          "micro-slices a rank cuts its part of a batch into"),
+      flag<kDistributed, &D::allow_shared_gpu>("distributed.allow_shared_gpu",
+                                               "for tests: several ranks on one GPU"),
+  };
+}
+
+Fields run_keeping_fields() {
+  using Checkpoint = CheckpointConfig;
+  using Limits = LimitsConfig;
+  using Logging = LoggingConfig;
+  constexpr auto kCheckpoint = &Config::checkpoint;
+  constexpr auto kLimits = &Config::limits;
+  constexpr auto kLogging = &Config::logging;
+  return {
+      number<kCheckpoint, &Checkpoint::every_steps>(
+          "checkpoint.every_steps",
+          kCount,
+          "updates between checkpoints, besides every epoch's end; 0 = off",
+          kNotInDigest),
+      number<kCheckpoint, &Checkpoint::keep>(
+          "checkpoint.keep", kPositiveCount, "newest checkpoints kept", kNotInDigest),
+      number_or_word<&Config::validation, &ValidationConfig::batch_size>(
+          "validation.batch_size",
+          kPositiveCount,
+          "auto",
+          "images a rank evaluates at once; auto = as many as memory allows"),
+      number<kLimits, &Limits::steps>("limits.steps",
+                                      {0, kMostBytes},
+                                      "total updates, resumed ones included; 0 = no limit",
+                                      kNotInDigest),
+      number<kLimits, &Limits::wall_time_seconds>("limits.wall_time_seconds",
+                                                  {0, kMostSeconds},
+                                                  "stop after so long; 0 = no limit",
+                                                  kNotInDigest),
+      number<kLogging, &Logging::every_steps>("logging.every_steps",
+                                              kPositiveCount,
+                                              "updates between two step lines in metrics.jsonl",
+                                              kNotInDigest),
+      flag<kLogging, &Logging::tensorboard>(
+          "logging.tensorboard", "write a TensorBoard event file", kNotInDigest),
+  };
+}
+
+}  // namespace
+
+const std::vector<ConfigField>& config_fields() {
+  static const Fields kFields = [] {
+    Fields all;
+    for (Fields (*group)() : {run_fields,
+                              data_fields,
+                              model_fields,
+                              optimizer_fields,
+                              lr_schedule_fields,
+                              one_cycle_and_plateau_fields,
+                              early_stopping_fields,
+                              distributed_fields,
+                              run_keeping_fields}) {
+      std::ranges::move(group(), std::back_inserter(all));
+    }
+    return all;
+  }();
+  return kFields;
+}
+
+}  // namespace lockstep

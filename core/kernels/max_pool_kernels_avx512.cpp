@@ -1,0 +1,2 @@
+#define LOCKSTEP_KERNELS max_pool_kernels_avx512
+#include "lockstep/core/kernels/max_pool_kernels_impl.h"

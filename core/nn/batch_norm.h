@@ -1,0 +1,120 @@
+// Batch normalisation, optional residual addition and optional ReLU as one operation: y =
+// relu(batch_norm(x) + residual).
+//
+// One autograd function with two passes each way (forward: sums per channel, then y; backward:
+// sums, then dx) saves about half the memory traffic of separate operations. Between the passes
+// stands the optional exchange of {sums, count} over ranks: with it the operation is synchronised
+// batch norm, without it local; same kernels (Ioffe and Szegedy 2015, algorithm 1; conventions of
+// torch.nn.BatchNorm2d). Statistics are float32 whatever the dtype of x, shifted so that large
+// means do not cancel.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <vector>
+
+#include "lockstep/core/nn/step_context.h"
+
+namespace lockstep {
+
+// Channels of x, those behind the previous part's, that get a y of their own.
+struct BatchNormPart {
+  int64_t channels = 0;
+  at::Tensor into;  // [N, channels, H, W], a slice of a channels-last tensor's channels that y is
+                    // written to; undefined: y is new
+};
+
+struct BatchNormResult {
+  std::vector<at::Tensor> y;  // for each part, else one as x
+  // Statistics of what was normalised together (slice, or global batch under an exchange),
+  // detached, float32 [C]:
+  at::Tensor mean;
+  at::Tensor unbiased_variance;  // 0 where there was one value per channel
+  at::Tensor has_variance;       // [1]: 1 if there was more than one value per channel, else 0
+};
+
+// Training mode. x: [N, C, H, W] or [N, C], float32 or bfloat16, contiguous or channels-last, CPU
+// or CUDA; N may be 0 under an exchange. weight, bias: [C] float32. residual: undefined, or as x.
+// Differentiable in x, weight, bias and residual. `parts`, all of C together, only for images on a
+// CPU and without a residual: the same numbers at other places, without copies.
+BatchNormResult batch_norm_train(const at::Tensor& x,
+                                 const at::Tensor& weight,
+                                 const at::Tensor& bias,
+                                 double epsilon,
+                                 const at::Tensor& residual,
+                                 bool relu,
+                                 StatisticsExchange* exchange,
+                                 const std::vector<BatchNormPart>& parts = {});
+
+// Evaluation mode: normalises with the running statistics (float32 [C]). No collective, no gradient
+// needed.
+at::Tensor batch_norm_eval(const at::Tensor& x,
+                           const at::Tensor& weight,
+                           const at::Tensor& bias,
+                           const at::Tensor& running_mean,
+                           const at::Tensor& running_variance,
+                           double epsilon,
+                           const at::Tensor& residual,
+                           bool relu);
+
+// The layer. Parameters weight, bias; buffers running_mean, running_var, num_batches_tracked (names
+// of torch.nn.BatchNorm2d).
+//
+// In training it does not touch its running statistics when `contribution` is attached
+// (BatchNormState does that): it adds its batch statistics there, to be summed over micro-slices
+// and ranks and applied once an update, so that the running buffers are equal on all ranks at every
+// step. Without one it updates them itself, as PyTorch does.
+class BatchNorm : public torch::nn::Module {
+ public:
+  explicit BatchNorm(int64_t num_channels, double epsilon = 1e-5, double momentum = 0.1);
+
+  // `into`: as BatchNormPart's, only where it learns(), on a CPU and without a residual.
+  at::Tensor forward(const at::Tensor& x,
+                     const StepContext& context,
+                     bool relu = false,
+                     const at::Tensor& residual = {},
+                     const at::Tensor& into = {});
+
+  // Each layer, with ReLU, on its own channels of x, which lie behind those of the layer before:
+  // one operation with one exchange of statistics. Only where all learns(), on a CPU; into[i] as
+  // BatchNormPart's.
+  static std::vector<at::Tensor> forward_together(const at::Tensor& x,
+                                                  const std::vector<BatchNorm*>& layers,
+                                                  const StepContext& context,
+                                                  const std::vector<at::Tensor>& into);
+
+  // Does it normalise with the batch's statistics (and add to its running ones)?
+  bool learns(const StepContext& context) const { return context.training && !frozen_; }
+
+  // Where this layer adds its statistics, weighted by images: float32 views [C], [C], [1], [1].
+  struct Contribution {
+    at::Tensor mean_sum;      // += images * mean
+    at::Tensor variance_sum;  // += images * unbiased variance, where there was more than one value
+                              // a channel
+    at::Tensor mean_images;   // += images
+    at::Tensor variance_images;  // += images, where there was more than one value a channel
+  };
+  void attach(Contribution contribution) { contribution_ = std::move(contribution); }
+
+  // From now on it normalises with its running statistics in training too, and leaves them alone.
+  void freeze() { frozen_ = true; }
+  bool frozen() const { return frozen_; }
+
+  int64_t num_channels() const { return num_channels_; }
+  double momentum() const { return momentum_; }
+
+  at::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
+
+ private:
+  void keep(const at::Tensor& mean,
+            const at::Tensor& unbiased_variance,
+            const at::Tensor& has_variance,
+            int64_t num_images);
+
+  int64_t num_channels_;
+  double epsilon_, momentum_;
+  bool frozen_ = false;
+  Contribution contribution_;
+};
+
+}  // namespace lockstep

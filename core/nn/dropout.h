@@ -1,0 +1,35 @@
+// Dropout whose masks are a function of what is dropped, never of who computes it.
+#pragma once
+
+#include <cstdint>
+
+#include "lockstep/core/nn/step_context.h"
+#include "lockstep/core/random/random.h"
+
+namespace lockstep {
+
+// [N, ...] of these sizes, dtype and device: 0 with probability `rate` (in [0, 1)), else 1. An
+// element's value is a function of (context.seed, use, context.step, layer, the sample's position
+// in the global batch, the element's index within its sample in logical order) alone, so that it is
+// the same at any number of ranks and micro-slices, and on any device (Philox4x32-10; rates are
+// rounded to 2^-32). On a CUDA device it is made there, on the current stream, and the host does
+// not wait.
+at::Tensor random_mask(at::IntArrayRef sizes,
+                       const at::TensorOptions& options,
+                       double rate,
+                       RandomUse use,
+                       uint32_t layer,
+                       const StepContext& context);
+
+// The mask of dropout on `x`.
+at::Tensor dropout_mask(const at::Tensor& x,
+                        double rate,
+                        uint32_t layer,
+                        const StepContext& context);
+
+// Inverted dropout (Srivastava et al. 2014, section 10; torch.nn.Dropout): in training x * mask /
+// (1 - rate), otherwise x itself. `layer` tells the dropout layers of one model apart.
+// Differentiable in x.
+at::Tensor dropout(const at::Tensor& x, double rate, uint32_t layer, const StepContext& context);
+
+}  // namespace lockstep

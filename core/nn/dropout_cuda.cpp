@@ -1,0 +1,29 @@
+#include "lockstep/core/nn/dropout_cuda.h"
+
+#include <ATen/Functions.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "lockstep/core/kernels/dropout_kernels_cuda.h"
+
+namespace lockstep {
+
+at::Tensor random_mask_cuda(at::IntArrayRef sizes,
+                            const at::TensorOptions& options,
+                            const MaskDraws& draws) {
+  // Other types are converted, exactly: a mask holds 0 and 1.
+  const bool bf16 = c10::typeMetaToScalarType(options.dtype()) == at::kBFloat16;
+  at::Tensor mask = at::empty(
+      sizes,
+      options.dtype(bf16 ? at::kBFloat16 : at::kFloat).memory_format(at::MemoryFormat::Contiguous));
+  const c10::cuda::CUDAGuard guard(mask.device());
+  kernels::cuda::random_mask(draws,
+                             bf16,
+                             mask.mutable_data_ptr(),
+                             c10::cuda::getCurrentCUDAStream(mask.device().index()).stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return mask.to(options);
+}
+
+}  // namespace lockstep

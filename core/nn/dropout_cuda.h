@@ -1,0 +1,16 @@
+// Random masks made on a CUDA device. Only in builds with CUDA.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "lockstep/core/random/dropout_draws.h"
+
+namespace lockstep {
+
+// What random_mask (core/dropout.h) returns, for `options` of a CUDA device and the draws of a mask
+// of `sizes`: on the device's current stream, without waiting for it.
+at::Tensor random_mask_cuda(at::IntArrayRef sizes,
+                            const at::TensorOptions& options,
+                            const MaskDraws& draws);
+
+}  // namespace lockstep

@@ -1,0 +1,40 @@
+#include "lockstep/core/nn/loss.h"
+
+#include <ATen/Functions.h>
+
+namespace lockstep {
+
+ClassificationSums cross_entropy_sums(const at::Tensor& logits,
+                                      const at::Tensor& labels,
+                                      double label_smoothing) {
+  // A sum over a batch loses too much in bfloat16.
+  const at::Tensor scores = logits.to(at::kFloat);
+  ClassificationSums sums;
+  if (scores.size(0) == 0) {
+    // Still part of the graph, so that an empty slice takes part in backward's collectives.
+    sums.loss = scores.sum();
+    sums.correct = at::zeros({}, scores.options().requires_grad(false));
+    return sums;
+  }
+  sums.loss = at::cross_entropy_loss(scores,
+                                     labels,
+                                     /*weight=*/{},
+                                     at::Reduction::Sum,
+                                     /*ignore_index=*/-100,
+                                     label_smoothing);
+  sums.correct = scores.detach().argmax(1).eq(labels).sum(at::kFloat);
+  return sums;
+}
+
+ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
+                                            const at::Tensor& labels,
+                                            const at::Tensor& second_labels,
+                                            double weight,
+                                            double label_smoothing) {
+  const ClassificationSums first = cross_entropy_sums(logits, labels, label_smoothing);
+  const ClassificationSums second = cross_entropy_sums(logits, second_labels, label_smoothing);
+  return {.loss = weight * first.loss + (1.0 - weight) * second.loss,
+          .correct = weight >= 0.5 ? first.correct : second.correct};
+}
+
+}  // namespace lockstep

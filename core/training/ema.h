@@ -1,0 +1,48 @@
+// The exponential moving average of a model's weights.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <utility>
+#include <vector>
+
+#include "lockstep/core/training/flat_parameters.h"
+
+namespace lockstep {
+
+// average = decay * average + (1 - decay) * weights after every update, from the weights at
+// construction on (timm's ModelEmaV2; torch.optim.swa_utils.get_ema_multi_avg_fn). Running
+// statistics are averaged alike (use_buffers=True, as torchvision's reference training): the
+// averaged weights lag behind, and so must the statistics they are normalised with. Integer
+// buffers are copied. float32, one flat tensor in the layout of FlatParameters::master() and one a
+// buffer; equal on all ranks, as the weights are.
+class WeightAverage {
+ public:
+  // `decay` in [0, 1). Module and parameters must outlive it.
+  WeightAverage(const torch::nn::Module& module, FlatParameters& parameters, double decay);
+
+  // Begins anew from the weights as they are now: after they have been read from a file.
+  void restart();
+  // After an update that was applied.
+  void update();
+  // Exchanges the model's weights and the average, in place: evaluating, exporting and importing
+  // the model then concerns the average. A second time undoes it.
+  void swap();
+
+ private:
+  FlatParameters& parameters_;
+  double decay_;
+  // The model's tensor and its average: the flat master, then each buffer.
+  std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;
+};
+
+// Runs `action` while the model holds the average; without one (null) the model stays as it is.
+// After an exception the average stays in the model: it ends the run.
+template <typename Action>
+void with_average(WeightAverage* average, Action&& action) {
+  if (average) average->swap();
+  action();
+  if (average) average->swap();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,32 @@
+// SGD and AdamW as one fused call per weight-decay group over flat memory.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/core/training/flat_parameters.h"
+
+namespace lockstep {
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  // Updates the master weights from the gradient buffer divided by `gradient_divisor` ([] float32).
+  // Skips everything, momentum included, when `found_inf` ([] float32) is not 0. Then refreshes the
+  // leaves.
+  virtual void step(double learning_rate,
+                    const at::Tensor& gradient_divisor,
+                    const at::Tensor& found_inf) = 0;
+  // Flat float32 state by name ("momentum"; "exp_avg", "exp_avg_sq") in the layout of
+  // FlatParameters::master(), and "step" [1].
+  virtual std::map<std::string, at::Tensor> state() = 0;
+};
+
+// torch.optim.SGD (momentum, Nesterov, dampening 0; coupled weight decay) or torch.optim.AdamW
+// (decoupled), as `config.name` says.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config,
+                                          FlatParameters& parameters);
+
+}  // namespace lockstep

@@ -1,0 +1,26 @@
+// A model's weights (parameters and buffers, torchvision names) to and from named tensors.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lockstep/core/training/flat_parameters.h"
+
+namespace lockstep {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Copies on the CPU: float32 masters of the parameters and all buffers, contiguous.
+NamedTensors export_weights(const torch::nn::Module& module, const FlatParameters& parameters);
+
+// Copies tensors into the model (in place, so views stay views; float16, bfloat16 and float64 are
+// converted) and refreshes the leaves. Throws Error(kBadData) that lists every missing, extra and
+// wrongly shaped tensor and every wrong kind of number; then nothing has been changed. `source`
+// names where they come from.
+void import_weights(torch::nn::Module& module,
+                    FlatParameters& parameters,
+                    const NamedTensors& tensors,
+                    const std::string& source);
+
+}  // namespace lockstep

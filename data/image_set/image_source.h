@@ -1,0 +1,44 @@
+// Where a run's images come from while it trains: memory that holds them all, or the file itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "lockstep/data/image_set/image_file.h"
+
+namespace lockstep {
+
+class ImageSource {
+ public:
+  virtual ~ImageSource() = default;
+  // Copies images by their index within `split`, in the order given, into `out` (indices.size() *
+  // image_bytes()). Thread-safe.
+  virtual void gather(Split split, std::span<const int64_t> indices, uint8_t* out) = 0;
+};
+
+// Bytes of a resident copy: all training images, then all test images.
+int64_t resident_bytes(const ImageSetInfo& info);
+
+// Reads and verifies this part's share of blocks (block b belongs to part b mod num_parts) into
+// `memory` (resident_bytes() of it; the other parts are somebody else's).
+void fill_resident(const ImageFile& file,
+                   std::span<uint8_t> memory,
+                   int64_t part,
+                   int64_t num_parts);
+
+// Over memory filled by fill_resident (by all parts); the memory must outlive the source.
+std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
+                                                  std::span<const uint8_t> memory);
+
+// Reads images as they are asked for, whole chunks at a time in file order, holding at most
+// cache_bytes of them. Blocks are verified beforehand by verify_blocks; each chunk read is guarded
+// by its fletcher32 checksum.
+std::unique_ptr<ImageSource> make_streaming_source(const std::string& path, int64_t cache_bytes);
+
+// Reads this part's share of blocks once and checks their digests. Throws Error(kBadData) naming
+// the block.
+void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts);
+
+}  // namespace lockstep

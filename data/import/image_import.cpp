@@ -1,0 +1,66 @@
+#include "lockstep/data/import/image_import.h"
+
+#include <filesystem>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/data/import/cifar_import.h"
+#include "lockstep/data/import/folder_import.h"
+#include "lockstep/data/import/idx_import.h"
+
+namespace lockstep {
+namespace {
+
+void check_options(const ImportOptions& options,
+                   bool pictures,
+                   bool idx,
+                   const std::string& source) {
+  if (options.size && (*options.size < kMinImportSize || *options.size > kMaxImportSize)) {
+    throw_error(ExitCode::kUsage,
+                "--size is {}: images of {} to {} pixels are possible",
+                *options.size,
+                kMinImportSize,
+                kMaxImportSize);
+  }
+  if (options.channels && *options.channels != 1 && *options.channels != 3) {
+    throw_error(ExitCode::kUsage, "--channels is {}: 1 is grey, 3 is colour", *options.channels);
+  }
+  if (options.test_fraction && !(*options.test_fraction >= 0 && *options.test_fraction < 1)) {
+    throw_error(
+        ExitCode::kUsage,
+        "--test-fraction is {}: it is the part of each class that is kept for the test. Set "
+        "it to at least 0 and less than 1.",
+        *options.test_fraction);
+  }
+  const auto refuse = [&](const char* option, const char* purpose) {
+    throw_error(
+        ExitCode::kUsage, "{} is for {}, which {} is not: leave it out", option, purpose, source);
+  };
+  if (!pictures && !idx && options.size) refuse("--size", "folders of pictures and MNIST's files");
+  if (!pictures) {
+    if (options.channels) refuse("--channels", "folders of pictures");
+    if (options.test_fraction) refuse("--test-fraction", "folders of pictures");
+    if (options.skip_unreadable) refuse("--skip-unreadable", "folders of pictures");
+  }
+  if (!idx && !options.class_names.empty()) refuse("--classes", "MNIST's files");
+}
+
+}  // namespace
+
+void import_images(const std::string& source,
+                   const std::string& output,
+                   const ImportOptions& options) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(source, error))
+    throw_error(ExitCode::kInputOutput, "there is no file or folder {}", source);
+  const bool cifar = holds_cifar(source), idx = !cifar && holds_idx(source);
+  check_options(options, !cifar && !idx, idx, source);
+  if (!options.overwrite && fs::exists(output, error)) {
+    throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
+  }
+  if (cifar) return import_cifar(source, output);
+  if (idx) return import_idx(source, output, options);
+  import_picture_folder(source, output, options);
+}
+
+}  // namespace lockstep

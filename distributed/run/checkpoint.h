@@ -1,0 +1,50 @@
+// Checkpoints: folders that are there whole or not at all, verified when read.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/core/training/optimizer.h"
+#include "lockstep/core/weights/weights.h"
+#include "lockstep/distributed/run/run_control.h"
+
+namespace lockstep {
+
+// <run>/checkpoints/<step, 8 digits>/
+//   model.safetensors      weights, torchvision names
+//   optimizer.safetensors  flat optimizer state, cut into one tensor a parameter
+//   ema.safetensors        averaged weights, where they are averaged
+//   state.json             ControlState
+//   manifest.json          format version, step, config and data digest, SHA-256 and size of the
+//   other files
+struct CheckpointContents {
+  NamedTensors model;
+  NamedTensors optimizer;  // "momentum/conv1.weight", …, and "step"
+  NamedTensors average;    // as model; empty without an average
+  ControlState state;
+  std::string config_json;  // as run
+  std::string data_digest;
+};
+
+// The optimizer's flat state cut into one tensor a parameter, and back. restore_optimizer throws
+// Error(kBadData) naming what does not fit.
+NamedTensors export_optimizer(Optimizer& optimizer, const FlatParameters& parameters);
+void restore_optimizer(Optimizer& optimizer,
+                       const FlatParameters& parameters,
+                       const NamedTensors& tensors);
+
+// Writes durably, then removes all but the newest `keep`. Rank 0 alone calls it. Throws
+// Error(kInputOutput); older checkpoints are kept then.
+void save_checkpoint(const std::string& run_directory,
+                     const CheckpointContents& contents,
+                     int64_t keep);
+
+// The newest checkpoint that verifies; damaged ones are named through `warn` and passed over.
+// nullopt when there is none at all; Error(kBadData) when there are only damaged ones.
+std::optional<CheckpointContents> load_newest_checkpoint(
+    const std::string& run_directory, const std::function<void(const std::string&)>& warn);
+
+}  // namespace lockstep

@@ -1,0 +1,193 @@
+#include "lockstep/distributed/run/run_control.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+#include "lockstep/core/base/error.h"
+
+namespace lockstep {
+namespace {
+
+using nlohmann::json;
+
+json state_json(const ControlState& state) {
+  const EarlyStoppingState& stopping = state.early_stopping;
+  const PlateauState& plateau = state.plateau;
+  return {{"epoch", state.epoch},
+          {"step", state.step},
+          {"batch_in_epoch", state.batch_in_epoch},
+          {"train_loss_sum", state.train_loss_sum},
+          {"train_correct", state.train_correct},
+          {"train_images", state.train_images},
+          {"validation_batch_size", state.validation_batch_size},
+          {"early_stopping",
+           {{"best", stopping.best},
+            {"best_epoch", stopping.best_epoch},
+            {"epochs_without_improvement", stopping.epochs_without_improvement}}},
+          {"plateau",
+           {{"factor", plateau.factor},
+            {"best", plateau.best},
+            {"has_best", plateau.has_best},
+            {"bad_epochs", plateau.bad_epochs},
+            {"cooldown_left", plateau.cooldown_left}}}};
+}
+
+ControlState state_from(const json& object) {
+  ControlState state;
+  object.at("epoch").get_to(state.epoch);
+  object.at("step").get_to(state.step);
+  object.at("batch_in_epoch").get_to(state.batch_in_epoch);
+  object.at("train_loss_sum").get_to(state.train_loss_sum);
+  object.at("train_correct").get_to(state.train_correct);
+  object.at("train_images").get_to(state.train_images);
+  // Older checkpoints lack it.
+  if (object.contains("validation_batch_size"))
+    object.at("validation_batch_size").get_to(state.validation_batch_size);
+  const json& stopping = object.at("early_stopping");
+  stopping.at("best").get_to(state.early_stopping.best);
+  stopping.at("best_epoch").get_to(state.early_stopping.best_epoch);
+  stopping.at("epochs_without_improvement").get_to(state.early_stopping.epochs_without_improvement);
+  const json& plateau = object.at("plateau");
+  plateau.at("factor").get_to(state.plateau.factor);
+  plateau.at("best").get_to(state.plateau.best);
+  plateau.at("has_best").get_to(state.plateau.has_best);
+  plateau.at("bad_epochs").get_to(state.plateau.bad_epochs);
+  plateau.at("cooldown_left").get_to(state.plateau.cooldown_left);
+  return state;
+}
+
+std::string record_text(const ControlRecord& record) {
+  return json{{"state", state_json(record.state)},
+              {"learning_rate", record.learning_rate},
+              {"is_best", record.is_best},
+              {"save", record.save},
+              {"stop", record.stop},
+              {"reason", record.reason},
+              {"patience_left", record.patience_left}}
+      .dump();
+}
+
+ControlRecord record_from(const std::string& text) {
+  const json object = json::parse(text);
+  ControlRecord record;
+  record.state = state_from(object.at("state"));
+  object.at("learning_rate").get_to(record.learning_rate);
+  object.at("is_best").get_to(record.is_best);
+  object.at("save").get_to(record.save);
+  object.at("stop").get_to(record.stop);
+  object.at("reason").get_to(record.reason);
+  object.at("patience_left").get_to(record.patience_left);
+  return record;
+}
+
+double watched(const std::string& quantity, const ControlInput& input) {
+  return quantity == "validation_accuracy" ? input.validation_accuracy : input.validation_loss;
+}
+
+}  // namespace
+
+std::string to_json(const ControlState& state) { return state_json(state).dump(2) + "\n"; }
+
+ControlState control_state_from_json(const std::string& text, const std::string& source) {
+  try {
+    return state_from(json::parse(text));
+  } catch (const json::exception& error) {
+    throw_error(ExitCode::kBadData, "{} is not a run state: {}", source, error.what());
+  }
+}
+
+RunControl::RunControl(const Config& config, ControlChannel& channel, ControlState state)
+    : config_(config), channel_(channel), state_(state) {}
+
+double RunControl::next_learning_rate(int64_t updates_per_epoch) const {
+  const double base = base_learning_rate(config_);
+  const SchedulePosition position{.epoch = state_.epoch,
+                                  .update = state_.step,
+                                  .updates_per_epoch = updates_per_epoch,
+                                  .epochs = config_.epochs};
+  return learning_rate(config_.lr_schedule, base, position) * state_.plateau.factor;
+}
+
+std::string RunControl::finished_reason() const {
+  const bool at_step_limit = config_.limits.steps > 0 && state_.step >= config_.limits.steps;
+  if (state_.epoch >= config_.epochs || at_step_limit) return "completed";
+  const EarlyStoppingConfig& stopping = config_.early_stopping;
+  const bool out_of_patience =
+      state_.early_stopping.epochs_without_improvement >= std::max<int64_t>(1, stopping.patience);
+  if (stopping.enabled && out_of_patience && state_.batch_in_epoch == 0) return "early_stopping";
+  return "";
+}
+
+ControlRecord RunControl::decide(const ControlInput& input) const {
+  ControlRecord record;
+  record.state = state_;
+  if (input.epoch_ended) {
+    ControlState& next = record.state;
+    ++next.epoch;
+    next.batch_in_epoch = 0;
+    next.train_loss_sum = 0;
+    next.train_correct = next.train_images = 0;
+    record.save = true;
+    if (input.has_validation) {
+      const auto decision =
+          early_stopping_after_epoch(config_.early_stopping,
+                                     next.early_stopping,
+                                     next.epoch,
+                                     watched(config_.early_stopping.quantity, input));
+      next.early_stopping = decision.state;
+      record.is_best = decision.improved;
+      record.patience_left = decision.patience_left;
+      if (decision.stop) {
+        record.stop = true;
+        record.reason = "early_stopping";
+      }
+      if (config_.lr_schedule.name == "plateau") {
+        next.plateau = plateau_after_epoch(config_.lr_schedule,
+                                           base_learning_rate(config_),
+                                           next.plateau,
+                                           watched(config_.lr_schedule.plateau_quantity, input));
+      }
+    } else {
+      // Nothing is watched: the newest weights are the best there are.
+      record.is_best = true;
+      next.early_stopping.best_epoch = next.epoch;
+    }
+    if (next.epoch >= config_.epochs) {
+      record.stop = true;
+      record.reason = "completed";
+    }
+  }
+  const int64_t every = config_.checkpoint.every_steps;
+  if (every > 0 && state_.step % every == 0) record.save = true;
+  if (config_.limits.steps > 0 && state_.step >= config_.limits.steps) {
+    record.stop = record.save = true;
+    record.reason = "completed";
+  }
+  if (input.stop_requested && !record.stop) {
+    record.stop = record.save = true;
+    record.reason = "interrupted";
+  }
+  if (input.diverged) {
+    record.stop = true;
+    record.save = false;  // a bad number never lands
+    record.reason = "diverged";
+  }
+  return record;
+}
+
+ControlRecord RunControl::exchange(const ControlInput& input) {
+  std::string text;
+  if (channel_.rank() == 0) {
+    ControlRecord record = decide(input);
+    RunControl after = *this;
+    after.state_ = record.state;
+    record.learning_rate = after.next_learning_rate(input.updates_per_epoch);
+    text = record_text(record);
+  }
+  ControlRecord record = record_from(channel_.broadcast(text, 0, "control record"));
+  state_ = record.state;
+  return record;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,50 @@
+// What rank 0 keeps of a run on disk: best and last weights, checkpoints.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/core/training/ema.h"
+#include "lockstep/core/weights/weights.h"
+#include "lockstep/data/image_set/image_file.h"
+#include "lockstep/distributed/comm/control_channel.h"
+#include "lockstep/distributed/run/checkpoint.h"
+#include "lockstep/distributed/run/run_control.h"
+
+namespace lockstep {
+
+// <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
+// they were trained as (model, num_classes, image_channels, image_size, class_names, mean, std,
+// data_digest, config). With optimizer.ema_decay they are the averaged weights, and ema_decay is
+// among the metadata. Every method is collective: the others wait for rank 0's disk under its
+// verdict, and all throw its error (AgreedError).
+class RunFiles {
+ public:
+  // An empty `directory`: nothing is written or read.
+  RunFiles(std::string directory,
+           const Config& config,
+           const ImageSetInfo& info,
+           ControlChannel& control);
+
+  // What the record asks for. `average`: null without one.
+  void save(const ControlRecord& record,
+            const torch::nn::Module& model,
+            const FlatParameters& parameters,
+            Optimizer& optimizer,
+            WeightAverage* average);
+  bool has_best(const ControlState& state) const;
+  // Rank 0's model gets the best weights; sharing them is the caller's business.
+  void load_best(torch::nn::Module& model, FlatParameters& parameters);
+
+ private:
+  std::string path(const char* name) const;
+
+  std::string directory_;
+  const Config& config_;
+  std::string data_digest_;
+  std::map<std::string, std::string> metadata_;
+  ControlChannel& control_;
+};
+
+}  // namespace lockstep

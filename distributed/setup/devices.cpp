@@ -1,0 +1,208 @@
+#include "lockstep/distributed/setup/devices.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+#ifdef LOCKSTEP_WITH_CUDA
+#include <cuda_runtime.h>
+#endif
+#ifdef LOCKSTEP_WITH_NCCL
+#include <nccl.h>
+#endif
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/preflight.h"
+
+namespace lockstep {
+namespace {
+
+#ifdef LOCKSTEP_WITH_NCCL
+constexpr bool kHasNccl = true;
+#else
+constexpr bool kHasNccl = false;
+#endif
+
+std::string describe_cpu() {
+  const char* instructions = "baseline";
+  if (__builtin_cpu_supports("avx512bf16")) {
+    instructions = "AVX-512 BF16";
+  } else if (__builtin_cpu_supports("avx512f")) {
+    instructions = "AVX-512";
+  } else if (__builtin_cpu_supports("avx2")) {
+    instructions = "AVX2";
+  }
+  const int threads = at::get_num_threads();
+  return fmt::format("CPU, {} thread{}, {}", threads, threads == 1 ? "" : "s", instructions);
+}
+
+struct Gpu {
+  std::string name, uuid;
+};
+
+// Makes GPU `index` this process's current one.
+Gpu take_gpu([[maybe_unused]] int index) {
+#ifdef LOCKSTEP_WITH_CUDA
+  cudaDeviceProp properties = {};
+  cudaError_t status = cudaSetDevice(index);
+  if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, index);
+  if (status != cudaSuccess) {
+    throw_error(
+        ExitCode::kInternal, "GPU {} cannot be used: {}", index, cudaGetErrorString(status));
+  }
+  std::string uuid = "GPU-";
+  for (const char byte : properties.uuid.bytes)
+    uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return {properties.name, uuid};
+#else
+  return {};
+#endif
+}
+
+std::string place(const Topology& topology, size_t rank) {
+  return fmt::format("rank {} on host {}",
+                     rank,
+                     topology.host_names[static_cast<size_t>(topology.host_of_rank[rank])]);
+}
+
+// What all ranks know of all ranks, so that all come to the same verdict.
+struct Ranks {
+  std::vector<int> gpus;             // visible, by rank
+  std::vector<std::string> reasons;  // why there are none
+};
+
+Ranks gather(MpiSession& session) {
+  std::string reason;
+  const int count = visible_gpus(&reason);
+  Ranks ranks;
+  for (const std::string& text :
+       session.control().all_gather(fmt::format("{} {}", count, reason), "counting GPUs")) {
+    ranks.gpus.push_back(std::stoi(text));
+    ranks.reasons.push_back(text.substr(text.find(' ') + 1));
+  }
+  return ranks;
+}
+
+bool use_gpus(const Config& config, const Topology& topology, const Ranks& ranks) {
+  if (config.device == "cpu") return false;
+  const size_t without = static_cast<size_t>(std::ranges::find(ranks.gpus, 0) - ranks.gpus.begin());
+  if (without == ranks.gpus.size()) return true;
+  if (config.device == "cuda") {
+    throw_error(ExitCode::kUsage,
+                "device=cuda, but {} has no GPU: {}. Set device=cpu or auto, or start ranks only "
+                "where GPUs are",
+                place(topology, without),
+                ranks.reasons[without]);
+  }
+  return false;
+}
+
+DeviceChoice choose_cpu(const Config& config, const Ranks& ranks) {
+  if (config.distributed.backend == "nccl") {
+    const auto reason =
+        std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
+    throw_error(ExitCode::kUsage,
+                "distributed.backend=nccl needs a GPU for every rank ({}). Set "
+                "distributed.backend=mpi or auto",
+                config.device == "cpu" || reason == ranks.reasons.end() ? "device=cpu" : *reason);
+  }
+  return {at::kCPU, "mpi", describe_cpu()};
+}
+
+int gpu_index(const Config& config, const Topology& topology, int visible) {
+  if (visible == 1)
+    return 0;  // the launcher gave each rank its own, or all share it: the UUIDs tell
+  if (topology.local_rank < visible) return topology.local_rank;
+  if (config.distributed.allow_shared_gpu) return topology.local_rank % visible;
+  throw_error(ExitCode::kUsage,
+              "host {} has {} ranks and {} GPUs: start at most one rank a GPU",
+              topology.host_names[static_cast<size_t>(topology.host_index)],
+              topology.local_size,
+              visible);
+}
+
+// Whether two ranks hold one physical GPU.
+bool check_shared(const Config& config,
+                  const Topology& topology,
+                  const std::vector<std::string>& uuids) {
+  for (size_t a = 0; a < uuids.size(); ++a) {
+    const size_t b = static_cast<size_t>(
+        std::find(uuids.begin() + static_cast<int64_t>(a) + 1, uuids.end(), uuids[a]) -
+        uuids.begin());
+    if (b == uuids.size()) continue;
+    if (config.distributed.allow_shared_gpu) return true;
+    throw_error(ExitCode::kUsage,
+                "{} and {} use one GPU ({}): start at most one rank a GPU, and let the launcher "
+                "show each rank its own "
+                "(Slurm: --gpus-per-task=1)",
+                place(topology, a),
+                place(topology, b),
+                uuids[a]);
+  }
+  return false;
+}
+
+std::string choose_backend(const Config& config, bool shared) {
+  const char* variable = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+  const bool nccl_shares = variable != nullptr && std::string_view(variable) == "1";
+  const bool possible = kHasNccl && (!shared || nccl_shares);
+  if (config.distributed.backend == "mpi") return "mpi";
+  if (config.distributed.backend == "nccl" && !possible) {
+    throw_error(ExitCode::kUsage,
+                "distributed.backend=nccl, but {}. Set distributed.backend=mpi or auto",
+                kHasNccl ? "NCCL refuses ranks that share a GPU" : "this build has no NCCL");
+  }
+  return possible ? "nccl" : "mpi";
+}
+
+}  // namespace
+
+std::string nccl_version() {
+#ifdef LOCKSTEP_WITH_NCCL
+  int version = 0;
+  if (ncclGetVersion(&version) == ncclSuccess)
+    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+#endif
+  return "";
+}
+
+int visible_gpus(std::string* reason) {
+#ifdef LOCKSTEP_WITH_CUDA
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  cudaGetLastError();  // else the next CUDA call would report it
+  if (reason != nullptr) {
+    *reason = status == cudaErrorInsufficientDriver ? "no NVIDIA driver found"
+              : status == cudaErrorNoDevice || status == cudaSuccess
+                  ? "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES?)"
+                  : cudaGetErrorString(status);
+  }
+#else
+  if (reason != nullptr) *reason = "this build has no CUDA";
+#endif
+  return 0;
+}
+
+DeviceChoice choose_device(const Config& config, MpiSession& session) {
+  const Topology& topology = session.topology();
+  const Ranks ranks = gather(session);
+  if (!use_gpus(config, topology, ranks)) return choose_cpu(config, ranks);
+
+  DeviceChoice choice;
+  Gpu gpu;
+  agree(session.control(), "choosing a GPU", [&] {
+    const int index = gpu_index(config, topology, ranks.gpus[static_cast<size_t>(topology.rank)]);
+    gpu = take_gpu(index);
+    choice.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    choice.description = fmt::format("{} ({})", gpu.name, gpu.uuid);
+  });
+  const bool shared =
+      check_shared(config, topology, session.control().all_gather(gpu.uuid, "comparing GPUs"));
+  choice.backend = choose_backend(config, shared);
+  return choice;
+}
+
+}  // namespace lockstep

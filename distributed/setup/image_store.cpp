@@ -1,0 +1,82 @@
+#include "lockstep/distributed/setup/image_store.h"
+
+#include <optional>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/mpi/shared_window.h"
+#include "lockstep/distributed/comm/preflight.h"
+
+namespace lockstep {
+
+struct ImageStore::Impl {
+  std::optional<ImageFile> file;
+  std::vector<int32_t> labels[2];
+  std::unique_ptr<SharedWindow> window;
+  std::vector<uint8_t> memory;
+  std::unique_ptr<ImageSource> source;
+  int64_t bytes = 0;
+};
+
+ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std::string& path)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& impl = *impl_;
+  ControlChannel& control = session.control();
+  const Topology& topology = session.topology();
+  agree(control, "opening the data file", [&] {
+    impl.file.emplace(path);
+    for (Split split : {Split::kTrain, Split::kTest})
+      impl.labels[static_cast<int>(split)] = impl.file->read_labels(split);
+  });
+  compare_ranks(
+      control,
+      {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
+
+  const int64_t bytes = resident_bytes(impl.file->info());
+  // Reading a large file may take longer than any peer should be waited for in a step.
+  const auto guard = session.watchdog().watch("reading the data file", std::chrono::hours(1));
+  if (config.cache == "stream") {
+    impl.bytes = config.stream_cache_bytes * topology.local_size;
+    agree(control, "checking the data file", [&] {
+      verify_blocks(*impl.file, topology.rank, topology.world_size);
+    });
+    impl.source = make_streaming_source(path, config.stream_cache_bytes);
+    return;
+  }
+  std::span<uint8_t> memory;
+  int64_t part = 0, num_parts = 1;
+  if (config.cache == "node") {
+    impl.window = std::make_unique<SharedWindow>(session, bytes);
+    memory = impl.window->bytes();
+    part = topology.local_rank;
+    num_parts = topology.local_size;
+    impl.bytes = bytes;
+  } else {
+    agree(control, "allocating memory for the images", [&] {
+      try {
+        impl.memory.resize(static_cast<size_t>(bytes));
+      } catch (const std::bad_alloc&) {
+        throw_error(ExitCode::kInputOutput,
+                    "no memory for {} bytes of images: set data.cache to node or stream",
+                    bytes);
+      }
+    });
+    memory = impl.memory;
+    impl.bytes = bytes * topology.local_size;
+  }
+  agree(control, "reading the data file", [&] {
+    fill_resident(*impl.file, memory, part, num_parts);
+  });
+  if (impl.window) impl.window->synchronise();
+  impl.source = make_resident_source(impl.file->info(), memory);
+}
+
+ImageStore::~ImageStore() = default;
+
+const ImageSetInfo& ImageStore::info() const { return impl_->file->info(); }
+const std::vector<int32_t>& ImageStore::labels(Split split) const {
+  return impl_->labels[static_cast<int>(split)];
+}
+ImageSource& ImageStore::source() { return *impl_->source; }
+int64_t ImageStore::host_bytes() const { return impl_->bytes; }
+
+}  // namespace lockstep

@@ -1,0 +1,34 @@
+// A run's images on this host, as `data.cache` has it: one copy a host, one a rank, or the file
+// itself.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/data/image_set/image_file.h"
+#include "lockstep/data/image_set/image_source.h"
+#include "lockstep/distributed/comm/mpi/mpi_session.h"
+
+namespace lockstep {
+
+// Opens, checks and loads an image set. Collective: the ranks divide the reading, all ranks agree
+// on errors (AgreedError: kBadData, kInputOutput) and on the file's digest.
+class ImageStore {
+ public:
+  ImageStore(MpiSession& session, const DataConfig& config, const std::string& path);
+  ~ImageStore();
+
+  const ImageSetInfo& info() const;
+  const std::vector<int32_t>& labels(Split split) const;
+  ImageSource& source();
+  // Bytes that this host holds for all its ranks together, and this rank for itself.
+  int64_t host_bytes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep

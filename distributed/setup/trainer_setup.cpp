@@ -1,0 +1,46 @@
+#include "lockstep/distributed/setup/trainer_setup.h"
+
+#include <ATen/Context.h>
+
+#include "lockstep/core/models/memory_layout.h"
+#include "lockstep/core/models/model_registry.h"
+
+namespace lockstep {
+
+void set_math_mode(const std::string& precision) {
+  at::globalContext().setAllowTF32CuBLAS(precision == "tf32");
+  at::globalContext().setAllowTF32CuDNN(precision == "tf32");
+}
+
+BatchFormat batch_format(const Config& config, at::Device device) {
+  BatchFormat format;
+  format.device = device;
+  format.dtype = config.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  format.channels_last = prefers_channels_last(config.model.name, format.dtype, device.type());
+  return format;
+}
+
+FlatOptions flat_options(const Config& config, const BatchFormat& format) {
+  return {.bf16 = config.precision == "bf16",
+          .channels_last = format.channels_last,
+          .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
+          .bucket_bytes = config.distributed.bucket_bytes};
+}
+
+std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device) {
+  return device.backend == "nccl" ? session.make_nccl_communicator(device.device)
+                                  : session.make_mpi_communicator(device.device);
+}
+
+std::shared_ptr<ImageClassifier> model_on_device(const Config& config,
+                                                 const ImageSetInfo& info,
+                                                 at::Device device) {
+  auto model =
+      make_model(config.model.name,
+                 model_options(config.model, info.num_classes(), info.channels, info.height),
+                 static_cast<uint64_t>(config.seed));
+  model->to(device);
+  return model;
+}
+
+}  // namespace lockstep

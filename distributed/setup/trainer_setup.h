@@ -1,0 +1,30 @@
+// From a configuration to the pieces that training, evaluation and benchmarks are made of.
+#pragma once
+
+#include <memory>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/training/flat_parameters.h"
+#include "lockstep/data/loading/batch_loader.h"
+#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/setup/devices.h"
+
+namespace lockstep {
+
+// Allows TF32 for `tf32` alone (cuBLAS and cuDNN).
+void set_math_mode(const std::string& precision);
+
+BatchFormat batch_format(const Config& config, at::Device device);
+FlatOptions flat_options(const Config& config, const BatchFormat& format);
+
+// On the chosen backend. Collective.
+std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device);
+
+// The configured model, initialised from the seed, for the set's classes and image size, on the
+// device.
+std::shared_ptr<ImageClassifier> model_on_device(const Config& config,
+                                                 const ImageSetInfo& info,
+                                                 at::Device device);
+
+}  // namespace lockstep

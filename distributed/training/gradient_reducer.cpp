@@ -1,0 +1,131 @@
+#include "lockstep/distributed/training/gradient_reducer.h"
+
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "lockstep/core/base/error.h"
+
+namespace lockstep {
+
+struct GradientReducer::Impl {
+  FlatParameters& parameters;
+  Communicator& communicator;
+  at::Tensor extras;
+  std::vector<int64_t>
+      missing;  // by bucket: parameters whose gradient of this backward is still to come
+  std::vector<bool> arrived;  // by entry, within this backward
+  std::vector<bool> filled;   // by entry: the flat view holds a gradient of this update
+  std::vector<std::unique_ptr<PendingWork>> pending;
+  int64_t next_bucket =
+      0;  // buckets start in this order on every rank, whatever order they become complete in
+  bool last_backward = false;
+
+  Impl(FlatParameters& p, Communicator& c, int64_t num_extras) : parameters(p), communicator(c) {
+    extras = parameters.reserve_extras(num_extras);
+    arrived.resize(parameters.entries().size());
+    filled.resize(parameters.entries().size());
+    missing.resize(parameters.buckets().size());
+  }
+
+  int64_t num_buckets() const { return static_cast<int64_t>(parameters.buckets().size()); }
+
+  // The gradient of entry `index` has been accumulated into the leaf's .grad: move it to its flat
+  // place.
+  void on_gradient(size_t index) {
+    const FlatEntry& entry = parameters.entries()[index];
+    at::Tensor& grad = entry.leaf.mutable_grad();
+    {
+      const at::NoGradGuard no_grad;
+      if (filled[index]) {
+        entry.gradient.add_(grad);
+      } else {
+        entry.gradient.copy_(grad);
+      }
+    }
+    grad.reset();  // left undefined, the next gradient is handed over without a copy
+    filled[index] = true;
+    if (arrived[index]) return;  // a parameter used twice: its hook fires once, but be safe
+    arrived[index] = true;
+    --missing[static_cast<size_t>(entry.bucket)];
+    if (last_backward) start_complete_buckets();
+    communicator.make_progress();
+  }
+
+  // All but the last bucket, which waits for the extras.
+  void start_complete_buckets() {
+    while (next_bucket < num_buckets() - 1 && missing[static_cast<size_t>(next_bucket)] == 0)
+      start_bucket();
+  }
+
+  void start_bucket() {
+    const FlatBucket& bucket = parameters.buckets()[static_cast<size_t>(next_bucket)];
+    const bool last = next_bucket == num_buckets() - 1;
+    const int64_t end = last ? parameters.gradient_storage().numel() : bucket.end;
+    pending.push_back(communicator.start_all_reduce(
+        parameters.gradient_storage().narrow(0, bucket.begin, end - bucket.begin),
+        "gradient bucket"));
+    ++next_bucket;
+  }
+};
+
+namespace {
+
+struct ReducerHook final : torch::autograd::PostAccumulateGradHook {
+  ReducerHook(std::function<void()> call) : call(std::move(call)) {}
+  void operator()(const torch::autograd::Variable& /*tensor*/) override { call(); }
+  std::function<void()> call;
+};
+
+}  // namespace
+
+GradientReducer::GradientReducer(FlatParameters& parameters,
+                                 Communicator& communicator,
+                                 int64_t num_extras)
+    : impl_(std::make_unique<Impl>(parameters, communicator, num_extras)) {
+  for (size_t i = 0; i < parameters.entries().size(); ++i) {
+    if (parameters.entries()[i].frozen) continue;
+    Impl* impl = impl_.get();
+    torch::autograd::impl::set_post_acc_grad_hooks(
+        parameters.entries()[i].leaf,
+        std::make_unique<ReducerHook>([impl, i] { impl->on_gradient(i); }));
+  }
+}
+
+GradientReducer::~GradientReducer() {
+  for (const FlatEntry& entry : impl_->parameters.entries()) {
+    if (entry.frozen) continue;
+    torch::autograd::impl::set_post_acc_grad_hooks(entry.leaf, nullptr);
+  }
+}
+
+at::Tensor& GradientReducer::extras() { return impl_->extras; }
+
+void GradientReducer::begin_update() {
+  LOCKSTEP_CHECK(impl_->pending.empty(), "the update before has not been finished");
+  impl_->extras.zero_();
+  std::fill(impl_->filled.begin(), impl_->filled.end(), false);
+  impl_->next_bucket = 0;
+  impl_->last_backward = false;
+}
+
+void GradientReducer::begin_backward(bool last) {
+  impl_->last_backward = last;
+  std::fill(impl_->arrived.begin(), impl_->arrived.end(), false);
+  for (size_t b = 0; b < impl_->missing.size(); ++b)
+    impl_->missing[b] = impl_->parameters.buckets()[b].num_parameters;
+}
+
+void GradientReducer::finish_update() {
+  for (size_t i = 0; i < impl_->filled.size(); ++i) {
+    const FlatEntry& entry = impl_->parameters.entries()[i];
+    if (!impl_->filled[i] && !entry.frozen) entry.gradient.zero_();
+  }
+  while (impl_->next_bucket < impl_->num_buckets()) impl_->start_bucket();
+  for (auto& work : impl_->pending) work->wait();
+  impl_->pending.clear();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,71 @@
+#include "lockstep/distributed/training/validator.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <limits>
+
+#include "lockstep/core/nn/loss.h"
+#include "lockstep/data/loading/sampler.h"
+
+namespace lockstep {
+
+EvaluationResult evaluate(ImageClassifier& model,
+                          ImageSource& source,
+                          const ImageSetInfo& info,
+                          std::span<const int32_t> labels,
+                          Split split,
+                          const std::vector<int64_t>& indices,
+                          const BatchFormat& format,
+                          int64_t batch_size,
+                          Communicator& communicator,
+                          PredictionTally* tally) {
+  const at::NoGradGuard no_grad;
+  const IndexRange part = contiguous_part(
+      static_cast<int64_t>(indices.size()), communicator.rank(), communicator.world_size());
+  const int64_t num_batches = (part.size() + batch_size - 1) / batch_size;
+  LoaderOptions options;
+  options.split = split;
+  options.format = format;
+  options.prefetch_batches = 1;
+  BatchLoader loader(source, info, labels, options, num_batches, [&](int64_t batch) {
+    const int64_t begin = part.begin + batch * batch_size;
+    const int64_t end = std::min(part.end, begin + batch_size);
+    BatchRequest request;
+    request.indices.assign(indices.begin() + begin, indices.begin() + end);
+    request.global_size = end - begin;
+    return request;
+  });
+
+  const StepContext context;  // evaluation
+  const auto on_device = at::TensorOptions(format.device);
+  at::Tensor loss = at::zeros({1}, on_device.dtype(at::kDouble));
+  at::Tensor counts = at::zeros({2}, on_device.dtype(at::kLong));
+  for (int64_t b = 0; b < num_batches; ++b) {
+    const Batch batch = loader.next();
+    const at::Tensor logits = model.forward(batch.images, context).logits;
+    const ClassificationSums sums = cross_entropy_sums(logits, batch.labels, 0.0);
+    loss.add_(sums.loss.to(at::kDouble));
+    counts[0].add_(sums.correct.to(at::kLong));
+    counts[1].add_(batch.images.size(0));
+    if (tally) {
+      const auto first = static_cast<size_t>(part.begin + b * batch_size);
+      const auto size = static_cast<size_t>(batch.images.size(0));
+      tally->add(std::span(indices).subspan(first, size), logits, batch.labels);
+    }
+  }
+  communicator.all_reduce(loss, "validation loss");
+  communicator.all_reduce(counts, "validation counts");
+  communicator.synchronise("validation");
+
+  EvaluationResult result;
+  result.correct = counts[0].item<int64_t>();
+  result.images = counts[1].item<int64_t>();
+  result.loss = result.images > 0 ? loss.item<double>() / static_cast<double>(result.images)
+                                  : std::numeric_limits<double>::quiet_NaN();
+  result.accuracy = result.images > 0
+                        ? static_cast<double>(result.correct) / static_cast<double>(result.images)
+                        : 0.0;
+  return result;
+}
+
+}  // namespace lockstep

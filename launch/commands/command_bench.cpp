@@ -1,0 +1,258 @@
+// lockstep bench
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/data/image_set/probe.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/image_store.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/distributed/training/statistics_exchange.h"
+#include "lockstep/distributed/training/training_step.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/run/environment.h"
+#include "lockstep/launch/terminal/console.h"
+
+namespace lockstep {
+namespace {
+
+struct BenchOptions {
+  std::vector<std::string> models;
+  std::vector<std::string> precisions;
+  std::vector<std::string> assignments;
+  std::string batch_norm = "local", data;
+  int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
+  bool json = false;
+};
+
+// Where a benchmark's batches come from: one random batch over and over, or the loader with
+// augmentation.
+class BatchSource {
+ public:
+  BatchSource(const BenchOptions& options,
+              const BatchFormat& format,
+              ImageStore* store,
+              const Topology& topology,
+              int64_t num_batches) {
+    const int64_t global = options.batch * topology.world_size;
+    if (!store) {
+      fixed_.images = at::randn({options.batch, 3, 32, 32})
+                          .to(format.device, format.dtype)
+                          .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast
+                                                           : at::MemoryFormat::Contiguous);
+      fixed_.labels = at::randint(10, {options.batch}, at::kLong).to(format.device);
+      fixed_.global_size = global;
+      fixed_.first_position = options.batch * topology.rank;
+      return;
+    }
+    LoaderOptions loader;
+    loader.format = format;
+    loader.augmentation = AugmentationConfig{};
+    std::vector<int64_t> all(static_cast<size_t>(store->info().count(Split::kTrain)));
+    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+    sampler_.emplace(all, global, 1, 0);
+    const int64_t whole = std::max<int64_t>(1, static_cast<int64_t>(all.size()) / global);
+    loader_ = std::make_unique<BatchLoader>(
+        store->source(),
+        store->info(),
+        store->labels(Split::kTrain),
+        loader,
+        num_batches,
+        [this, whole, topology](int64_t i) {
+          const IndexRange slice = sampler_->slice(i % whole, topology.rank, topology.world_size);
+          return BatchRequest{.indices = sampler_->indices(i % whole, slice),
+                              .global_size = sampler_->batch_size(i % whole),
+                              .first_position = slice.begin};
+        });
+  }
+  Batch next() { return loader_ ? loader_->next() : fixed_; }
+
+ private:
+  Batch fixed_;
+  std::optional<EpochSampler> sampler_;
+  std::unique_ptr<BatchLoader> loader_;
+};
+
+constexpr double kLearningRate = 1e-3;  // small: random labels must not lead to infinities
+
+// What the random images look like: CIFAR-10's.
+ImageSetInfo random_set() {
+  ImageSetInfo info;
+  info.channels = 3;
+  info.height = info.width = 32;
+  info.class_names.assign(10, "");
+  return info;
+}
+
+// The configuration behind --set, without what bench has options of its own for.
+Config read_config(const BenchOptions& options) {
+  constexpr std::pair<std::string_view, std::string_view> kOwn[] = {
+      {"model.name", "--model"},
+      {"precision", "--precision"},
+      {"batch_size", "--batch (images a rank)"},
+      {"distributed.batch_norm", "--batch-norm"}};
+  for (const std::string& assignment : options.assignments) {
+    if (assignment.starts_with("optimizer.learning_rate="))
+      throw_error(ExitCode::kUsage,
+                  "--set optimizer.learning_rate: bench has a rate of its own ({}), which changes "
+                  "nothing about the speed: leave the key out",
+                  kLearningRate);
+    for (const auto& [key, option] : kOwn) {
+      if (assignment.starts_with(fmt::format("{}=", key)))
+        throw_error(
+            ExitCode::kUsage, "--set {}: bench has an option of its own for that, {}", key, option);
+    }
+  }
+  return parse_config("", options.assignments, "--set");
+}
+
+void bench_model(const BenchOptions& options,
+                 const Config& given,
+                 const std::string& name,
+                 const std::string& precision,
+                 ImageStore* store,
+                 const DeviceChoice& device,
+                 MpiSession& session) {
+  const Topology& topology = session.topology();
+  Config config = given;
+  config.model.name = name;
+  config.precision = precision;
+  config.optimizer.learning_rate = kLearningRate;
+  set_math_mode(precision);
+  const BatchFormat format = batch_format(config, device.device);
+
+  const auto gradients = make_communicator(session, device);
+  const auto statistics =
+      options.batch_norm == "sync" ? make_communicator(session, device) : nullptr;
+  const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
+  std::shared_ptr<ImageClassifier> model;
+  agree(session.control(), "making the model", [&] {
+    model = model_on_device(config, store ? store->info() : random_set(), device.device);
+  });
+  model->train();
+  FlatParameters parameters(*model, flat_options(config, format));
+  const auto optimizer = make_optimizer(config.optimizer, parameters);
+  TrainingStep step(*model, parameters, *optimizer, *gradients, exchange.get(), config);
+  BatchSource batches(
+      options, format, store, topology, options.warmup + options.steps * options.repetitions);
+
+  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, kLearningRate);
+  std::vector<double> rates;
+  for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
+    session.control().barrier("benchmark");
+    const auto start = std::chrono::steady_clock::now();
+    int64_t images = 0;
+    for (int64_t i = 0; i < options.steps; ++i)
+      images += step.run(batches.next(), i, kLearningRate).images;
+    session.control().barrier("benchmark");
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    rates.push_back(static_cast<double>(images) / seconds);
+  }
+  if (topology.rank != 0) return;
+  std::sort(rates.begin(), rates.end());
+  const double median = rates[rates.size() / 2];
+  if (options.json) {
+    const nlohmann::ordered_json line = {{"model", name},
+                                         {"precision", precision},
+                                         {"world_size", topology.world_size},
+                                         {"images_per_second", median},
+                                         {"slowest", rates.front()},
+                                         {"fastest", rates.back()},
+                                         {"batch_per_rank", options.batch},
+                                         {"input", store ? "end to end" : "in memory"},
+                                         {"device", device.description}};
+    say("{}\n", line.dump());
+  } else {
+    say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
+        name,
+        precision,
+        topology.world_size,
+        options.batch,
+        median,
+        rates.front(),
+        rates.back());
+  }
+}
+
+int bench(const BenchOptions& options, const Config& config, MpiSession& session) {
+  choose_threads(session);
+  DeviceChoice device;
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  std::optional<ImageStore> store;
+  if (!options.data.empty()) store.emplace(session, config.data, options.data);
+  if (session.topology().rank == 0 && !options.json) say("{}\n", device.description);
+  for (const std::string& model : options.models) {
+    for (const std::string& precision : options.precisions) {
+      bench_model(options, config, model, precision, store ? &*store : nullptr, device, session);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& program, Run& run) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = program.add_subcommand(
+      "bench", "Time training steps; start it with mpirun for several ranks");
+  command->add_option("--model", options->models, "Models [resnet20 resnet18]")->type_name("NAME");
+  command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  command
+      ->add_option("--set",
+                   options->assignments,
+                   "Configuration of model, optimizer, device and data, such as model.head=compact")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+  command->add_option("--batch", options->batch, "Images a rank and step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--steps", options->steps, "Timed steps a repetition")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--warmup", options->warmup, "Steps before the first")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  command
+      ->add_option("--repetitions", options->repetitions, "Repetitions; their median is reported")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--batch-norm", options->batch_norm, "local or sync")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"local", "sync"}));
+  command
+      ->add_option("--end-to-end",
+                   options->data,
+                   "Read, augment and load this image set instead of random images in memory")
+      ->type_name("FILE.h5");
+  command->add_flag("--json", options->json, "One JSON object a line");
+  command->callback([options, &run] {
+    if (options->models.empty()) options->models = {"resnet20", "resnet18"};
+    if (options->precisions.empty()) options->precisions = {"bf16", "fp32"};
+    run = [options](int* argc, char*** argv) {
+      tune_allocator();
+      Config config;
+      const auto prepare = [&] {
+        config = read_config(*options);
+        if (!options->data.empty()) probe_image_file(options->data);
+      };
+      return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+        return bench(*options, config, session);
+      });
+    };
+  });
+}
+
+}  // namespace lockstep

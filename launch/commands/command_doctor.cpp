@@ -1,0 +1,168 @@
+// lockstep doctor
+#include <ATen/ops/ones.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/statvfs.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/data/image_set/hdf5_file.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/run/environment.h"
+#include "lockstep/launch/terminal/console.h"
+
+namespace lockstep {
+namespace {
+
+// One line of the report: "ok", or what to do.
+struct Finding {
+  std::string subject, text, advice;
+};
+
+void print(const Finding& finding) {
+  say("{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
+  if (!finding.advice.empty()) say("     {:<12} -> {}\n", "", finding.advice);
+}
+
+Finding check_binding(MpiSession& session) {
+  const auto cores =
+      session.control().all_gather(std::to_string(available_cores()), "counting cores");
+  Finding finding{"binding", fmt::format("cores a rank may use: {}", fmt::join(cores, ", ")), ""};
+  for (const std::string& count : cores) {
+    if (count == "1" && sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+      finding.advice =
+          "a rank bound to one core shares it with its helper threads: mpirun --bind-to none, or "
+          "--map-by slot:PE=n";
+    }
+  }
+  return finding;
+}
+
+double all_reduce_seconds(Communicator& communicator,
+                          at::Device device,
+                          int64_t bytes,
+                          int64_t repetitions) {
+  const at::Tensor tensor = at::ones({bytes / 4}, at::TensorOptions(device).dtype(at::kFloat)) * 0;
+  communicator.all_reduce(tensor, "doctor's all-reduce");
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < repetitions; ++i) communicator.all_reduce(tensor, "doctor's all-reduce");
+  (void)tensor.sum().item<float>();  // on a GPU: the end of the queue
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
+         static_cast<double>(repetitions);
+}
+
+Finding check_all_reduce(Communicator& communicator, at::Device device) {
+  const double small = all_reduce_seconds(communicator, device, 4096, 50);
+  const double large = all_reduce_seconds(communicator, device, int64_t{64} << 20, 3);
+  return {"all-reduce",
+          fmt::format("{}: 4 KiB in {:.0f} us, 64 MiB at {:.2f} GB/s",
+                      communicator.backend(),
+                      small * 1e6,
+                      0.067108864 / large),
+          ""};
+}
+
+Finding check_disk() {
+  const std::string path = fmt::format(".lockstep-doctor-{}", getpid());
+  try {
+    const std::string megabytes(size_t{16} << 20, 'x');
+    const auto start = std::chrono::steady_clock::now();
+    write_file_durably(path, megabytes);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    std::remove(path.c_str());
+    return {
+        "disk",
+        fmt::format("16 MiB written durably here in {:.2f} s", seconds),
+        seconds > 10
+            ? "saving a checkpoint keeps every rank waiting: choose a --run-dir on a faster disk"
+            : ""};
+  } catch (const Error& error) {
+    return {
+        "disk", error.what(), "start runs in a folder that can be written to, or give --run-dir"};
+  }
+}
+
+// Of the host that has least of it.
+Finding check_shared_memory(MpiSession& session) {
+  struct statvfs space {};
+  double gigabytes = 0;
+  if (statvfs("/dev/shm", &space) == 0)
+    gigabytes = static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize) / 1e9;
+  const Topology& topology = session.topology();
+  const auto all = session.control().all_gather(std::to_string(gigabytes), "shared memory");
+  int host = 0;
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const double found = std::stod(all[rank]);
+    if (rank > 0 && found >= gigabytes) continue;
+    gigabytes = found;
+    host = topology.host_of_rank[rank];
+  }
+  return {"/dev/shm",
+          fmt::format(
+              "{:.1f} GB free on {}", gigabytes, topology.host_names[static_cast<size_t>(host)]),
+          gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it "
+                            "(docker: --shm-size), or set data.cache=stream"
+                          : ""};
+}
+
+int doctor(MpiSession& session) {
+  const Topology& topology = session.topology();
+  const bool root = topology.rank == 0;
+  choose_threads(session);
+  Config config;
+  DeviceChoice device;
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  const std::vector<std::string> devices = device_names(session, device);
+  const Finding binding = check_binding(session);
+  const auto communicator = make_communicator(session, device);
+  const Finding all_reduce = check_all_reduce(*communicator, device.device);
+  const Finding shared_memory = check_shared_memory(session);
+  if (!root) return 0;
+  std::string reason;
+  const int gpus = visible_gpus(&reason);
+  print({"program",
+         fmt::format("Lockstep {}, LibTorch {}, HDF5 {}, {}",
+                     lockstep_version(),
+                     TORCH_VERSION,
+                     hdf5_version(),
+                     nccl_version().empty() ? "built without NCCL" : "NCCL " + nccl_version()),
+         ""});
+  print({"MPI", fmt::format("{}, {} rank(s)", session.library_version(), topology.world_size), ""});
+  print({"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""});
+  print({"processor", processor_name(), ""});
+  print(binding);
+  print({"GPUs",
+         gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU",
+         ""});
+  for (int r = 0; r < topology.world_size; ++r)
+    print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
+  print(all_reduce);
+  print(check_disk());
+  print(shared_memory);
+  return 0;
+}
+
+}  // namespace
+
+void add_doctor_command(CLI::App& program, Run& run) {
+  CLI::App* command = program.add_subcommand(
+      "doctor", "Check MPI, hosts, binding, devices, all-reduce, disk and shared memory");
+  command->callback([&run] {
+    run = [](int* argc, char*** argv) {
+      return run_in_session(
+          argc, argv, [] {}, doctor);
+    };
+  });
+}
+
+}  // namespace lockstep

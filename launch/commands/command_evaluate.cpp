@@ -1,0 +1,165 @@
+// lockstep evaluate
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/split.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/image_store.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/distributed/setup/validation_batch.h"
+#include "lockstep/distributed/training/validator.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/commands/trained_model.h"
+#include "lockstep/launch/run/environment.h"
+#include "lockstep/launch/terminal/console.h"
+
+namespace lockstep {
+namespace {
+
+struct EvaluateOptions {
+  std::string source, data, split = "test", weights = "best", device = "auto";
+  bool json = false;
+};
+
+void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
+  const bool fits = info.num_classes() == trained.options.num_classes &&
+                    info.channels == trained.options.image_channels &&
+                    info.height == trained.options.image_size && info.width == info.height;
+  if (!fits) {
+    throw_error(
+        ExitCode::kBadData,
+        "{} holds {} classes of {} x {} x {} images, {} was trained on {} classes of {} x {} x {}",
+        info.path,
+        info.num_classes(),
+        info.channels,
+        info.height,
+        info.width,
+        trained.path,
+        trained.options.num_classes,
+        trained.options.image_channels,
+        trained.options.image_size,
+        trained.options.image_size);
+  }
+}
+
+int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, MpiSession& session) {
+  const Config& config = trained.config;
+  choose_threads(session);
+  DeviceChoice device;
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  ImageStore store(session, config.data, options.data);
+  ImageSetInfo info = store.info();
+  set_math_mode(config.precision);
+  const BatchFormat format = batch_format(config, device.device);
+
+  std::shared_ptr<ImageClassifier> model;
+  agree(session.control(), "loading the weights", [&] {
+    check_fits(trained, info);
+    model = restore_model(trained, format);
+  });
+  // The run's own normalisation, not this file's.
+  info.mean = trained.mean;
+  info.std = trained.std;
+  const bool test = options.split == "test";
+  const Split split = test ? Split::kTest : Split::kTrain;
+  std::vector<int64_t> indices(static_cast<size_t>(info.count(Split::kTest)));
+  std::iota(indices.begin(), indices.end(), int64_t{0});
+  if (!test) {
+    indices = stratified_split(store.labels(Split::kTrain),
+                               config.data.validation_fraction,
+                               static_cast<uint64_t>(config.data.split_seed))
+                  .validation;
+  }
+  agree(session.control(), "choosing the images", [&] {
+    if (!indices.empty()) return;
+    if (test) {
+      throw_error(
+          ExitCode::kUsage, "{} has no test images: choose --split validation", options.data);
+    }
+    throw_error(ExitCode::kUsage,
+                "the run held no images out for validation (data.validation_fraction={}): choose "
+                "--split test",
+                config.data.validation_fraction);
+  });
+  const auto communicator = make_communicator(session, device);
+  const ValidationBatch batch =
+      choose_validation_batch(config, *model, info, format, session, /*before=*/0);
+  const EvaluationResult result = evaluate(*model,
+                                           store.source(),
+                                           info,
+                                           store.labels(split),
+                                           split,
+                                           indices,
+                                           format,
+                                           batch.size,
+                                           *communicator);
+  if (session.topology().rank != 0) return 0;
+  if (options.json) {
+    const nlohmann::ordered_json line = {{"model", config.model.name},
+                                         {"split", options.split},
+                                         {"loss", result.loss},
+                                         {"accuracy", result.accuracy},
+                                         {"correct", result.correct},
+                                         {"images", result.images}};
+    say("{}\n", line.dump());
+  } else {
+    say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+        config.model.name,
+        trained.path,
+        options.split,
+        options.data,
+        result.loss,
+        100 * result.accuracy,
+        result.correct,
+        result.images);
+  }
+  return 0;
+}
+
+int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
+  tune_allocator();
+  TrainedModel trained;
+  const auto prepare = [&] {
+    trained = load_trained(options.source, options.weights);
+    trained.config.device = options.device;
+    probe_image_file(options.data);
+  };
+  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+    return evaluate_on(options, trained, session);
+  });
+}
+
+}  // namespace
+
+void add_evaluate_command(CLI::App& program, Run& run) {
+  auto options = std::make_shared<EvaluateOptions>();
+  CLI::App* evaluate =
+      program.add_subcommand("evaluate", "Loss and accuracy of trained weights; also under mpirun");
+  evaluate
+      ->add_option(
+          "WEIGHTS_OR_RUN_DIR", options->source, "A run directory, or a .safetensors file of one")
+      ->required();
+  evaluate->add_option("--data", options->data, "Image set (HDF5)")->required()->type_name("FILE");
+  evaluate->add_option("--split", options->split, "test, or the run's own validation part")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"test", "validation"}));
+  evaluate->add_option("--weights", options->weights, "Of a run directory: best or last")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"best", "last"}));
+  evaluate->add_option("--device", options->device, "auto, cpu or cuda")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  evaluate->add_flag("--json", options->json, "One JSON object instead of a sentence");
+  evaluate->callback([options, &run] {
+    run = [options](int* argc, char*** argv) { return run_evaluate(*options, argc, argv); };
+  });
+}
+
+}  // namespace lockstep

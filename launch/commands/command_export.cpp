@@ -1,0 +1,84 @@
+// lockstep export
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/torchvision_snippet.h"
+#include "lockstep/launch/terminal/console.h"
+
+namespace lockstep {
+namespace {
+
+struct ExportOptions {
+  std::string source, output, weights = "best";
+  bool force = false;
+};
+
+int run_export(const ExportOptions& options) {
+  std::error_code unreachable;  // then writing says why
+  if (std::filesystem::exists(options.output, unreachable) && !options.force) {
+    throw_error(ExitCode::kUsage,
+                "{} already exists: give another name, or --force to replace it",
+                options.output);
+  }
+  TrainedModel trained = load_trained(options.source, options.weights);
+  restore_model(trained, batch_format(trained.config, at::kCPU));  // throws unless all fits
+  // Paths are nobody's business but their owner's.
+  trained.config.data.file.clear();
+  trained.config.model.weights.clear();
+  auto metadata = trained.file.metadata;
+  metadata["format"] = "pt";
+  metadata["config"] = config_to_json(trained.config);
+  const std::string bytes = safetensors_bytes(trained.file.tensors, metadata);
+  write_file_durably(options.output, bytes);
+  say("{}: {} for {} classes of {} x {} x {} images, {} tensors, {:.1f} MB\n",
+      options.output,
+      trained.config.model.name,
+      trained.options.num_classes,
+      trained.options.image_channels,
+      trained.options.image_size,
+      trained.options.image_size,
+      trained.file.tensors.size(),
+      static_cast<double>(bytes.size()) / 1e6);
+  const std::string snippet = torchvision_snippet(trained, options.output);
+  if (snippet.empty()) {
+    say("torchvision has no such model; safetensors.torch.load_file gives the tensors by name\n");
+    return 0;
+  }
+  say("in Python:\n\n{}\nwhich takes images as float32 [N, {}, {}, {}], normalised: (x / 255 - "
+      "mean) "
+      "/ std, mean {}, std {}\n",
+      snippet,
+      trained.options.image_channels,
+      trained.options.image_size,
+      trained.options.image_size,
+      metadata["mean"],
+      metadata["std"]);
+  return 0;
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& program, Run& run) {
+  auto options = std::make_shared<ExportOptions>();
+  CLI::App* command = program.add_subcommand(
+      "export", "Write a run's weights as one safetensors file that torchvision takes");
+  command->add_option("RUN", options->source, "A run directory, or a .safetensors file of one")
+      ->required();
+  command->add_option("OUT.safetensors", options->output, "The file to write")->required();
+  command->add_option("--weights", options->weights, "Of a run directory: best or last")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"best", "last"}));
+  command->add_flag("--force", options->force, "Replace an existing file");
+  command->callback(
+      [options, &run] { run = [options](int*, char***) { return run_export(*options); }; });
+}
+
+}  // namespace lockstep

@@ -1,0 +1,323 @@
+// lockstep train
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/sha256.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/core/models/model_registry.h"
+#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/import/synthetic.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/run/stop_signals.h"
+#include "lockstep/distributed/run/trainer.h"
+#include "lockstep/distributed/setup/image_store.h"
+#include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/run_output.h"
+#include "lockstep/launch/commands/run_plan.h"
+#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/run/environment.h"
+#include "lockstep/launch/terminal/console.h"
+#include "lockstep/launch/terminal/lr_finder_report.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrainOptions {
+  std::string config_file, run_directory;
+  std::vector<std::string> assignments;
+  bool resume = false, dry_run = false, print_config = false, find_lr = false;
+  LrFinderOptions finder;
+};
+
+Config read_config(const TrainOptions& options) {
+  return options.config_file.empty() ? parse_config("", options.assignments, "--set")
+                                     : load_config(options.config_file, options.assignments);
+}
+
+// Without data.file: a small synthetic set, one file a host, kept for later runs.
+std::string synthetic_set(MpiSession& session) {
+  const SyntheticOptions options;
+  const std::string name = fmt::format("lockstep-synthetic-{}-{}-seed{}-user{}.h5",
+                                       options.train_images,
+                                       options.test_images,
+                                       options.seed,
+                                       getuid());
+  std::string path;
+  agree(session.control(), "making a synthetic set", [&] {
+    std::error_code error;
+    path = (fs::temp_directory_path(error) / name).string();
+    if (error) {
+      throw_error(ExitCode::kInputOutput,
+                  "no folder for temporary files ({}): set TMPDIR to one, or data.file to an image "
+                  "set",
+                  error.message());
+    }
+    if (session.topology().local_rank == 0 && !fs::exists(path))
+      write_synthetic_set(path, options, false);
+  });
+  if (session.topology().rank == 0)
+    say("no data.file given: training on a synthetic set, {}\n", path);
+  return path;
+}
+
+// "a.b" and its value as JSON, for every key.
+void add_fields(const nlohmann::ordered_json& json,
+                const std::string& prefix,
+                std::vector<PreflightField>& fields) {
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_object()) {
+      add_fields(value, prefix + key + ".", fields);
+    } else {
+      fields.push_back({prefix + key,
+                        value.dump(),
+                        "start every rank with the same configuration file and options"});
+    }
+  }
+}
+
+void compare_programs(const TrainOptions& options, const Config& config, MpiSession& session) {
+  Config comparable = config;
+  // Hosts may keep the same data in different places: its digest is compared later.
+  comparable.data.file = config.data.file.empty() ? "" : "(a file)";
+  std::vector<PreflightField> fields;
+  add_fields(nlohmann::ordered_json::parse(config_to_json(comparable)), "", fields);
+  add_fields({{"--resume", options.resume},
+              {"--dry-run", options.dry_run},
+              {"--find-lr", options.find_lr},
+              {"--find-lr-start", options.finder.start},
+              {"--find-lr-end", options.finder.end},
+              {"--find-lr-updates", options.finder.updates}},
+             "",
+             fields);
+  fields.push_back(
+      {"the program", sha256_file("/proc/self/exe"), "start the same build on every rank"});
+  compare_ranks(session.control(), fields);
+}
+
+void check_model_and_batch_size(const Config& config, MpiSession& session) {
+  agree(session.control(), "checking the model and the batch size", [&] {
+    check_model(config.model.name, config.model.stochastic_depth);
+    if (config.batch_size < session.topology().world_size) {
+      throw_error(ExitCode::kUsage,
+                  "batch_size is {} for {} ranks, so some would have nothing to do: raise "
+                  "batch_size (it counts all ranks together) or start fewer ranks",
+                  config.batch_size,
+                  session.topology().world_size);
+    }
+  });
+}
+
+void check_same_data(const std::optional<RunOutput>& output,
+                     const std::string& run_directory,
+                     const ImageSetInfo& info,
+                     MpiSession& session) {
+  agree(session.control(), "comparing the checkpoint with the data", [&] {
+    if (!output || !output->checkpoint()) return;
+    const std::string& before = output->checkpoint()->data_digest;
+    if (before == info.digest) return;
+    throw_error(ExitCode::kUsage,
+                "{} was trained on another image set (digest {}) than {} (digest {}): resume with "
+                "the same data.file",
+                run_directory,
+                before,
+                info.path,
+                info.digest);
+  });
+}
+
+TrainingData training_data(const Config& config, ImageStore& store, MpiSession& session) {
+  TrainingData data;
+  data.info = store.info();
+  data.train_labels = store.labels(Split::kTrain);
+  data.test_labels = store.labels(Split::kTest);
+  const auto seed = static_cast<uint64_t>(config.data.split_seed);
+  data.split = stratified_split(data.train_labels, config.data.validation_fraction, seed);
+  limit_training_images(data.split, config.data.max_train_images, seed);
+  agree(session.control(), "splitting the images", [&] {
+    if (!data.split.train.empty()) return;
+    throw_error(ExitCode::kUsage,
+                "data.validation_fraction={} leaves none of the {} images to train on: lower it",
+                config.data.validation_fraction,
+                data.train_labels.size());
+  });
+  data.source = &store.source();
+  return data;
+}
+
+int exit_code(const EndReport& end) {
+  if (end.reason == "interrupted") return static_cast<int>(ExitCode::kTryAgain);
+  if (end.reason == "diverged") return static_cast<int>(ExitCode::kInternal);
+  return 0;
+}
+
+DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, MpiSession& session) {
+  session.watchdog().set_default_timeout(
+      std::chrono::duration<double>(config.distributed.timeout_seconds));
+  compare_programs(options, config, session);
+  check_model_and_batch_size(config, session);
+  choose_threads(session);
+  DeviceChoice device;
+  agree(
+      session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  return device;
+}
+
+std::string image_file(const Config& config, MpiSession& session) {
+  return config.data.file.empty() ? synthetic_set(session) : config.data.file;
+}
+
+std::string run_directory(const TrainOptions& options, const Config& config) {
+  return options.run_directory.empty() ? default_run_directory(config.model.name)
+                                       : options.run_directory;
+}
+
+int train(const TrainOptions& options, const Config& config, MpiSession& session) {
+  const DeviceChoice device = prepare_ranks(options, config, session);
+  const std::vector<std::string> devices = device_names(session, device);
+
+  TrainerOptions trainer_options;
+  trainer_options.dry_run = options.dry_run;
+  trainer_options.run_directory = run_directory(options, config);
+  const bool is_root = session.topology().rank == 0;
+  std::optional<RunOutput> output;
+  agree(session.control(), "preparing the run directory", [&] {
+    if (is_root && !options.dry_run)
+      output.emplace(trainer_options.run_directory,
+                     config,
+                     options.resume,
+                     environment_json(session, device.backend, devices));
+  });
+  ImageStore store(session, config.data, image_file(config, session));
+  check_same_data(output, trainer_options.run_directory, store.info(), session);
+  if (output) trainer_options.resume_from = std::move(output->checkpoint());
+
+  const StopSignals signals;
+  Trainer trainer(config,
+                  session,
+                  device,
+                  training_data(config, store, session),
+                  std::move(trainer_options),
+                  output ? output->observers() : std::vector<TrainingObserver*>{});
+  const EndReport end = trainer.run();
+  if (options.dry_run && is_root)
+    print_plan(trainer.plan(), config, store, session.topology(), devices, end);
+  output.reset();  // its files are closed before any rank may leave
+  session.control().barrier("ending the run");
+  return exit_code(end);
+}
+
+// The range test: no checkpoint, no weights, one file.
+int find_learning_rate(const TrainOptions& options, const Config& given, MpiSession& session) {
+  Config config = given;
+  config.distributed.batch_norm = "sync";  // losses, and what they suggest, at any number of ranks
+  LrFinder finder(options.finder);
+  const DeviceChoice device = prepare_ranks(options, config, session);
+  const bool is_root = session.topology().rank == 0;
+  std::optional<RunDirectory> directory;
+  agree(session.control(), "preparing the run directory", [&] {
+    if (is_root) directory.emplace(run_directory(options, given), given, false);
+  });
+  ImageStore store(session, config.data, image_file(config, session));
+  const StopSignals signals;
+  LrFinderLines lines(options.finder);
+  Trainer trainer(
+      config,
+      session,
+      device,
+      training_data(config, store, session),
+      {},
+      is_root ? std::vector<TrainingObserver*>{&lines} : std::vector<TrainingObserver*>{});
+  const bool finished = trainer.run_range_test(finder);
+  agree(session.control(), "writing lr_finder.json", [&] {
+    if (!is_root || !finished) return;
+    write_file_durably(directory->file("lr_finder.json"), lr_finder_json(finder));
+    say("{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));
+  });
+  if (is_root && !finished) say("interrupted: a range test keeps nothing; run it again\n");
+  return finished ? 0 : static_cast<int>(ExitCode::kTryAgain);
+}
+
+int run_train(const TrainOptions& options, int* argc, char*** argv) {
+  if (options.print_config) {
+    say("{}", config_to_json(read_config(options)));
+    return 0;
+  }
+  tune_allocator();
+  Config config;
+  const auto prepare = [&] {
+    config = read_config(options);
+    if (!config.data.file.empty()) probe_image_file(config.data.file);
+    if (options.find_lr) LrFinder check(options.finder);
+  };
+  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+    return options.find_lr ? find_learning_rate(options, config, session)
+                           : train(options, config, session);
+  });
+}
+
+std::string key_help() {
+  std::string text = "Configuration keys (JSON groups; --set takes them dotted):\n";
+  for (const ConfigKeyHelp& key : config_keys()) {
+    text += fmt::format(
+        "  {} = {}\n      {} ({})\n", key.key, key.default_value, key.description, key.allowed);
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& program, Run& run) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* train = program.add_subcommand(
+      "train", "Train a model; start it with mpirun or srun for several ranks");
+  train->add_option(
+      "CONFIG.json", options->config_file, "Configuration; without one, the defaults");
+  train->add_option("--set", options->assignments, "Overrides: key=value with a dotted key")
+      ->type_name("KEY=VALUE")
+      ->expected(1);
+  train
+      ->add_option(
+          "--run-dir", options->run_directory, "Where the run is kept [runs/<model>-<date>-<time>]")
+      ->type_name("DIR");
+  train->add_flag(
+      "--resume", options->resume, "Go on with the run in --run-dir from its newest checkpoint");
+  train->add_flag("--dry-run",
+                  options->dry_run,
+                  "Build everything, run one update, print the plan, write nothing");
+  train->add_flag(
+      "--print-config", options->print_config, "Print the whole configuration and stop");
+  train->add_flag("--find-lr",
+                  options->find_lr,
+                  "Instead of training, raise the rate from update to update and suggest one "
+                  "(writes lr_finder.json)");
+  train->add_option("--find-lr-start", options->finder.start, "First rate of the range test [1e-5]")
+      ->type_name("RATE");
+  train->add_option("--find-lr-end", options->finder.end, "Last rate of the range test [10]")
+      ->type_name("RATE");
+  train
+      ->add_option("--find-lr-updates",
+                   options->finder.updates,
+                   "Updates of the range test, over as many passes as they take [100]")
+      ->type_name("N");
+  for (const char* other : {"--resume", "--dry-run", "--print-config"})
+    train->get_option("--find-lr")->excludes(other);
+  train->footer(key_help);
+  train->get_option("--set")->take_all();
+  train->callback([options, &run] {
+    if (options->resume && options->run_directory.empty()) {
+      throw CLI::ValidationError("--resume", "needs --run-dir: which run to go on with");
+    }
+    run = [options](int* argc, char*** argv) { return run_train(*options, argc, argv); };
+  });
+}
+
+}  // namespace lockstep

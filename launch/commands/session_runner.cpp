@@ -1,0 +1,81 @@
+#include "lockstep/launch/commands/session_runner.h"
+
+#include <fmt/format.h>
+
+#include <c10/util/Exception.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/preflight.h"
+
+namespace lockstep {
+namespace {
+
+// Until the configuration's own deadline is known.
+constexpr std::chrono::seconds kStartTimeout{300};
+
+int run_body(MpiSession& session,
+             const std::function<int(MpiSession&)>& body,
+             std::exception_ptr early_failure) {
+  const int rank = session.topology().rank;
+  try {
+    agree(session.control(), "starting", [&] {
+      if (early_failure) std::rethrow_exception(early_failure);
+    });
+    return body(session);
+  } catch (const AgreedError& error) {
+    if (rank == 0) fmt::print(stderr, "lockstep: error: {}\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const Error& error) {
+    fmt::print(stderr, "lockstep: rank {}: error: {}\n", rank, error.what());
+    session.abort(static_cast<int>(error.code()));
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr,
+               "lockstep: rank {}: error: out of memory: lower batch_size or "
+               "validation.batch_size, or set data.cache=stream\n",
+               rank);
+  } catch (const c10::OutOfMemoryError& error) {
+    fmt::print(stderr,
+               "lockstep: rank {}: error: out of device memory: lower batch_size or "
+               "validation.batch_size\n{}\n",
+               rank,
+               error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    // Its what() ends with a stack trace.
+    fmt::print(
+        stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what());
+  }
+  session.abort(static_cast<int>(ExitCode::kInternal));
+}
+
+}  // namespace
+
+int run_in_session(int* argc,
+                   char*** argv,
+                   const std::function<void()>& prepare,
+                   const std::function<int(MpiSession&)>& body) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of the output that goes away must not end the run
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a crash
+  std::exception_ptr early_failure;
+  try {
+    prepare();
+  } catch (const Error&) {
+    early_failure = std::current_exception();
+  }
+  Watchdog watchdog(kStartTimeout);
+  MpiSession session(argc, argv, watchdog);
+  return run_body(session, body, early_failure);
+}
+
+bool started_by_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
+}
+
+}  // namespace lockstep

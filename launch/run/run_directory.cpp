@@ -1,0 +1,142 @@
+#include "lockstep/launch/run/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/config/config_io.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Keys that a resumed run may change: they say how long and where, not what is computed.
+bool may_change(const std::string& difference) {
+  for (const char* prefix : {"limits.",
+                             "logging.",
+                             "checkpoint.",
+                             "data.file:",
+                             "model.weights:",
+                             "data.cache:",
+                             "data.prefetch_batches:",
+                             "data.stream_cache_bytes:",
+                             "distributed.backend:",
+                             "distributed.bucket_bytes:",
+                             "distributed.timeout_seconds:",
+                             "epochs:"}) {
+    if (difference.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+void refuse_other_configuration(const std::string& path, const Config& config) {
+  const std::string file = (fs::path(path) / "config.json").string();
+  if (!fs::exists(file)) return;
+  const Config before = load_config(file, {});
+  std::vector<std::string> differences = config_differences(before, config);
+  std::erase_if(differences, may_change);
+  if (!differences.empty()) {
+    throw_error(ExitCode::kUsage,
+                "cannot resume {}: its run was started with another configuration:\n  {}\nUse the "
+                "same options, or another "
+                "--run-dir",
+                path,
+                fmt::join(differences, "\n  "));
+  }
+}
+
+// Advisory lock: the kernel drops it when its process ends, however it ends, so a lock file that a
+// killed job left is simply taken over. The file itself stays: removing
+// it would let two jobs lock two files of one name.
+int take_lock(const std::string& path) {
+  const std::string file = (fs::path(path) / ".lock").string();
+  const int fd = open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (fd < 0)
+    throw_error(ExitCode::kInputOutput,
+                "cannot write to the run directory {}: {}",
+                path,
+                std::strerror(errno));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    char holder[300] = "";
+    if (read(fd, holder, sizeof holder - 1) < 0) holder[0] = 0;
+    close(fd);
+    throw_error(
+        ExitCode::kUsage,
+        "another job is using the run directory {} ({}): wait for it, or give another --run-dir",
+        path,
+        holder);
+  }
+  char host[256] = "unknown host";
+  gethostname(host, sizeof host - 1);
+  const std::string text = fmt::format("process {} on {}", getpid(), host);
+  if (ftruncate(fd, 0) != 0 ||
+      pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    const int reason = errno;
+    close(fd);
+    throw_error(ExitCode::kInputOutput,
+                "cannot write to the run directory {}: {}",
+                path,
+                std::strerror(reason));
+  }
+  return fd;
+}
+
+}  // namespace
+
+std::string default_run_directory(const std::string& model) {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  char text[32];
+  std::tm local{};
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
+  return fmt::format("runs/{}-{}", model, text);
+}
+
+RunDirectory::RunDirectory(const std::string& path, const Config& config, bool resume)
+    : path_(path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error || !fs::is_directory(path)) {
+    throw_error(ExitCode::kInputOutput,
+                "cannot make the run directory {}: {}",
+                path,
+                error ? error.message() : "it is not a folder");
+  }
+  // A run that failed before its first line may be started again.
+  const bool holds_run =
+      (fs::exists(file("metrics.jsonl")) && !fs::is_empty(file("metrics.jsonl"))) ||
+      fs::exists(file("checkpoints"));
+  if (holds_run && !resume) {
+    throw_error(ExitCode::kUsage,
+                "{} already holds a run: go on with it by --resume, or give another --run-dir",
+                path);
+  }
+  lock_ = take_lock(path);
+  try {
+    if (resume) refuse_other_configuration(path, config);
+    remove_temporaries(path);  // of writers that were killed
+    if (fs::exists(file("checkpoints"))) remove_temporaries(file("checkpoints"));
+    write_file_durably(file("config.json"), config_to_json(config));
+  } catch (...) {
+    close(lock_);
+    throw;
+  }
+}
+
+RunDirectory::~RunDirectory() { close(lock_); }
+
+std::string RunDirectory::file(const std::string& name) const {
+  return (fs::path(path_) / name).string();
+}
+
+}  // namespace lockstep

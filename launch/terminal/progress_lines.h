@@ -1,0 +1,40 @@
+// Progress for people: plain lines through a pipe (mpirun, Slurm), a bar on a terminal.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "lockstep/core/config/config.h"
+#include "lockstep/distributed/run/training_observer.h"
+
+namespace lockstep {
+
+// Writes to stdout. A bar is drawn when stdout and stderr are terminals (mpirun gives ranks a
+// terminal for stdout, never for stderr) and NO_COLOR is unset; otherwise a line every few seconds
+// and one an epoch.
+class ProgressLines final : public TrainingObserver {
+ public:
+  // limit_steps: updates after which the run ends; 0 = those of all epochs.
+  ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping);
+  void on_start(const StartReport& report) override;
+  void on_step(const StepReport& report) override;
+  void on_epoch(const EpochReport& report) override;
+  void on_end(const EndReport& report) override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void clear_bar();
+
+  int64_t limit_steps_;
+  EarlyStoppingConfig stopping_;
+  bool bar_;
+  StartReport start_;
+  Clock::time_point began_ = Clock::now(), last_line_ = began_;
+  int64_t first_step_ = 0;
+};
+
+// Why a run that stopped early did, how long it waited, whose weights are kept, and which keys
+// change that.
+std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report);
+
+}  // namespace lockstep

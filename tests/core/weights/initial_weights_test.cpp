@@ -1,0 +1,199 @@
+#include "lockstep/core/weights/initial_weights.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <limits>
+#include <map>
+#include <string>
+
+#include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/weights/safetensors.h"
+#include "lockstep/core/weights/weights.h"
+#include "tests/temporary_folder.h"
+
+namespace lockstep {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+class InitialWeightsTest : public testing::Test {
+ protected:
+  void make(const std::string& name, const ModelOptions& options, uint64_t seed = 1) {
+    model_ = make_model(name, options, seed);
+    flat_ = std::make_unique<FlatParameters>(*model_, FlatOptions{});
+  }
+  Tensors weights() const {
+    const NamedTensors tensors = export_weights(*model_, *flat_);
+    return {tensors.begin(), tensors.end()};
+  }
+  InitialWeights load(const Tensors& tensors,
+                      const std::map<std::string, std::string>& metadata = {}) {
+    write_file_durably(file(), safetensors_bytes({tensors.begin(), tensors.end()}, metadata));
+    return load_initial_weights(*model_, *flat_, file());
+  }
+  // Loads what must be refused; the model must not have changed.
+  std::string refusal(const Tensors& tensors,
+                      const std::map<std::string, std::string>& metadata = {}) {
+    const Tensors before = weights();
+    try {
+      load(tensors, metadata);
+      ADD_FAILURE() << "was accepted";
+      return {};
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadData);
+      for (const auto& [name, tensor] : weights())
+        EXPECT_TRUE(torch::equal(tensor, before.at(name))) << name;
+      return error.what();
+    }
+  }
+  std::string file() const { return folder_ / "w.safetensors"; }
+
+  const test::TemporaryFolder folder_;
+  std::shared_ptr<ImageClassifier> model_;
+  std::unique_ptr<FlatParameters> flat_;
+};
+
+// Weights of the model `name` under other options.
+Tensors others(const std::string& name, const ModelOptions& options) {
+  const auto model = make_model(name, options, 77);
+  FlatParameters flat(*model, {});
+  const NamedTensors tensors = export_weights(*model, flat);
+  return {tensors.begin(), tensors.end()};
+}
+
+// A file begins with its header's length: 19280 in 8 bytes begins as a zip archive does, "PK".
+TEST_F(InitialWeightsTest, TakesAFileWhoseLengthLooksLikeAnotherFormat) {
+  make("resnet20", {});
+  const Tensors given = others("resnet20", {});
+  std::string padding;
+  while (!safetensors_bytes({given.begin(), given.end()}, {{"note", padding}}).starts_with("PK")) {
+    ASSERT_LT(padding.size(), 19280u);
+    padding += "12345678";
+  }
+  load(given, {{"note", padding}});
+  for (const auto& [name, tensor] : weights()) EXPECT_TRUE(torch::equal(tensor, given.at(name)));
+}
+
+TEST_F(InitialWeightsTest, CopiesEveryTensor) {
+  make("resnet20", {});
+  const Tensors given = others("resnet20", {});
+  const InitialWeights initial = load(given);
+  for (const auto& [name, tensor] : weights()) EXPECT_TRUE(torch::equal(tensor, given.at(name)));
+  EXPECT_EQ(initial.sha256.size(), 64u);
+  EXPECT_THAT(initial.notes, ElementsAre(HasSubstr("w.safetensors")));
+}
+
+TEST_F(InitialWeightsTest, ConvertsOtherPrecisions) {
+  make("resnet20", {});
+  for (const at::ScalarType dtype : {at::kHalf, at::kBFloat16, at::kDouble}) {
+    Tensors given = others("resnet20", {});
+    for (auto& [name, tensor] : given) {
+      if (tensor.is_floating_point()) tensor = tensor.to(dtype);
+    }
+    load(given);
+    for (const auto& [name, tensor] : weights())
+      EXPECT_TRUE(torch::equal(tensor, given.at(name).to(tensor.scalar_type()))) << name;
+  }
+}
+
+TEST_F(InitialWeightsTest, LastLayersOfOtherClassesStayFresh) {
+  make("googlenet_bn", {.num_classes = 7});
+  const Tensors fresh = weights();
+  const Tensors given = others("googlenet_bn", {.num_classes = 1000});
+  const InitialWeights initial = load(given);
+  for (const auto& [name, tensor] : weights()) {
+    const bool last = name.starts_with("fc.") || name.find(".fc2.") != std::string::npos;
+    EXPECT_TRUE(torch::equal(tensor, last ? fresh.at(name) : given.at(name))) << name;
+  }
+  EXPECT_THAT(initial.notes,
+              ElementsAre(HasSubstr("starting from"),
+                          HasSubstr("fc has 1000 classes in it and 7 here"),
+                          HasSubstr("aux1.fc2"),
+                          HasSubstr("aux2.fc2")));
+}
+
+TEST_F(InitialWeightsTest, MissingAuxiliaryHeadsStayFresh) {
+  make("googlenet_bn", {});
+  Tensors given = others("googlenet_bn", {});
+  std::erase_if(given, [](const auto& item) { return item.first.starts_with("aux"); });
+  EXPECT_THAT(load(given).notes,
+              ElementsAre(HasSubstr("starting from"), HasSubstr("aux1"), HasSubstr("aux2")));
+  given.emplace("aux1.fc1.bias", torch::zeros({1024}));  // half a head is a fault
+  EXPECT_THAT(refusal(given), HasSubstr("'aux1.fc1.weight' is missing"));
+}
+
+TEST_F(InitialWeightsTest, CountsOfBatchesMayBeMissing) {
+  make("resnet20", {});
+  Tensors given = others("resnet20", {});
+  std::erase_if(given,
+                [](const auto& item) { return item.first.ends_with("num_batches_tracked"); });
+  load(given);
+  EXPECT_EQ(weights().at("bn1.num_batches_tracked").item<int64_t>(), 0);
+}
+
+TEST_F(InitialWeightsTest, NamesEverythingThatDoesNotFit) {
+  make("resnet20", {});
+  Tensors given = others("resnet20", {});
+  given.erase("bn1.weight");
+  given.erase("layer2.0.conv1.weight");
+  given["layer1.0.conv1.weight"] = torch::zeros({16, 16, 3});
+  given["fc.weight"] = torch::zeros({10, 65});
+  given["bn1.bias"] = torch::zeros({16}, at::kInt);
+  given["extra.one"] = given["extra.two"] = torch::zeros({});
+  EXPECT_THAT(refusal(given),
+              AllOf(HasSubstr("w.safetensors"),
+                    HasSubstr("'bn1.weight' is missing"),
+                    HasSubstr("'layer2.0.conv1.weight' is missing"),
+                    HasSubstr("'layer1.0.conv1.weight' has shape [16, 16, 3]"),
+                    HasSubstr("'fc.weight' has shape [10, 65], the model wants [10, 64]"),
+                    HasSubstr("'bn1.bias' holds whole numbers"),
+                    HasSubstr("'extra.one' is not part"),
+                    HasSubstr("'extra.two' is not part")));
+}
+
+TEST_F(InitialWeightsTest, AdvisesOnTheKeyThatWouldMakeItFit) {
+  make("resnet18", {.image_size = 32});
+  EXPECT_THAT(refusal(others("resnet18", {.image_size = 224})), HasSubstr("model.stem=imagenet"));
+  make("googlenet_bn", {.image_size = 64});
+  EXPECT_THAT(refusal(others("googlenet_bn", {.image_size = 32})), HasSubstr("model.stem=cifar"));
+  make("resnet20", {});
+  EXPECT_THAT(refusal(others("resnet18", {}), {{"model", "resnet18"}}),
+              AllOf(HasSubstr("model.name='resnet18'"), Not(HasSubstr("model.stem"))));
+}
+
+TEST_F(InitialWeightsTest, RefusesNumbersThatAreNotFinite) {
+  make("resnet20", {});
+  Tensors given = others("resnet20", {});
+  given["fc.bias"][3] = std::numeric_limits<float>::quiet_NaN();
+  given["bn1.running_var"][0] = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(refusal(given), AllOf(HasSubstr("'fc.bias'"), HasSubstr("'bn1.running_var'")));
+}
+
+TEST_F(InitialWeightsTest, RefusesFoldersPicklesAndNothing) {
+  make("resnet20", {});
+  const auto code = [&](const std::string& name) {
+    try {
+      load_initial_weights(*model_, *flat_, name);
+      return ExitCode::kOk;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(name));
+      return error.code();
+    }
+  };
+  EXPECT_EQ(code(folder_.path()), ExitCode::kUsage);
+  write_file_durably(folder_ / "w.pth", std::string("PK\x03\x04 and so on"));
+  EXPECT_EQ(code(folder_ / "w.pth"), ExitCode::kUsage);
+  EXPECT_EQ(code(folder_ / "nothing"), ExitCode::kInputOutput);
+}
+
+}  // namespace
+}  // namespace lockstep

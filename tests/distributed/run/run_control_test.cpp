@@ -1,0 +1,95 @@
+#include "lockstep/distributed/run/run_control.h"
+
+#include <gtest/gtest.h>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+
+namespace lockstep {
+namespace {
+
+ControlInput epoch_end(double loss) {
+  ControlInput input;
+  input.epoch_ended = input.has_validation = true;
+  input.validation_loss = loss;
+  input.updates_per_epoch = 10;
+  return input;
+}
+
+TEST(RunControl, EveryRankObeysRankZerosNumbers) {
+  Config config;
+  config.early_stopping.patience = 2;
+  std::vector<std::string> reasons(4);
+  std::vector<int64_t> epochs(4), best(4);
+  run_in_process(4, [&](InProcessRank& rank) {
+    RunControl control(config, *rank.control, {});
+    // The other ranks see numbers that would decide otherwise.
+    const double lie = rank.rank == 0 ? 0.0 : -1000.0 * rank.rank;
+    ControlRecord record;
+    for (double loss : {1.0, 0.5, 0.6, 0.7, 0.8}) {
+      record = control.exchange(epoch_end(loss + lie * control.state().epoch));
+      if (record.stop) break;
+    }
+    const auto r = static_cast<size_t>(rank.rank);
+    reasons[r] = record.reason;
+    epochs[r] = record.state.epoch;
+    best[r] = record.state.early_stopping.best_epoch;
+  });
+  for (size_t r = 0; r < 4; ++r) {
+    EXPECT_EQ(reasons[r], "early_stopping");
+    EXPECT_EQ(epochs[r], 4);
+    EXPECT_EQ(best[r], 2);
+  }
+}
+
+TEST(RunControl, StateSurvivesItsJson) {
+  ControlState state;
+  state.epoch = 3;
+  state.step = 1234;
+  state.batch_in_epoch = 17;
+  state.early_stopping = {.best = 0.1 + 0.2, .best_epoch = 2, .epochs_without_improvement = 1};
+  state.plateau = {
+      .factor = 1.0 / 3.0, .best = 1e-300, .has_best = true, .bad_epochs = 4, .cooldown_left = 5};
+  state.train_loss_sum = 12345.678901234567;
+  state.train_correct = 99;
+  state.train_images = 100;
+  state.validation_batch_size = 2048;
+  const ControlState back = control_state_from_json(to_json(state), "test");
+  EXPECT_EQ(back.train_loss_sum, state.train_loss_sum);
+  EXPECT_EQ(back.validation_batch_size, state.validation_batch_size);
+  EXPECT_EQ(back.plateau.factor, state.plateau.factor);
+  EXPECT_EQ(back.plateau.best, state.plateau.best);
+  EXPECT_EQ(back.early_stopping.best, state.early_stopping.best);
+  EXPECT_EQ(back.batch_in_epoch, 17);
+  EXPECT_THROW(control_state_from_json("{\"epoch\": 1}", "test"), Error);
+}
+
+TEST(RunControl, DivergenceStopsWithoutSaving) {
+  Config config;
+  run_in_process(2, [&](InProcessRank& rank) {
+    RunControl control(config, *rank.control, {});
+    ControlInput input;
+    input.diverged = true;
+    const ControlRecord record = control.exchange(input);
+    EXPECT_TRUE(record.stop);
+    EXPECT_FALSE(record.save);
+    EXPECT_EQ(record.reason, "diverged");
+  });
+}
+
+TEST(RunControl, StepLimitCountsAsCompleted) {
+  Config config;
+  config.limits.steps = 5;
+  run_in_process(1, [&](InProcessRank& rank) {
+    ControlState state;
+    state.step = 5;
+    RunControl control(config, *rank.control, state);
+    EXPECT_EQ(control.finished_reason(), "completed");
+    const ControlRecord record = control.exchange({});
+    EXPECT_TRUE(record.stop && record.save);
+    EXPECT_EQ(record.reason, "completed");
+  });
+}
+
+}  // namespace
+}  // namespace lockstep
