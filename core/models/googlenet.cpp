@@ -2,6 +2,7 @@
 // third branch has a 3x3 kernel where the paper has 5x5. `googlenet_bn` normalises after every
 // convolution (torchvision's model); `googlenet` has biases instead, as published.
 #include "lockstep/core/models/googlenet.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>

@@ -10,6 +10,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/step_context.h"
 
 namespace lockstep::models {

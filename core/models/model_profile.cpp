@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {

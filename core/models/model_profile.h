@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 
 namespace lockstep {
 

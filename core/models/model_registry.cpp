@@ -12,6 +12,7 @@
 #include "lockstep/core/models/googlenet.h"
 #include "lockstep/core/models/resnet.h"
 #include "lockstep/core/models/vgg.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/random/random.h"
 
 namespace lockstep {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 
 namespace lockstep {
 

@@ -2,6 +2,7 @@
 // resnet18 … resnet152: table 1, as torchvision's; for small images with a 3x3 stem without
 // pooling.
 #include "lockstep/core/models/resnet.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>

@@ -1,5 +1,6 @@
 // VGG (Simonyan and Zisserman 2014, table 1), with torchvision's names: features.N, classifier.N.
 #include "lockstep/core/models/vgg.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>

@@ -1,6 +1,7 @@
 #include "lockstep/core/nn/batch_norm.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/cat.h>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm_passes.h"

@@ -1,6 +1,9 @@
 // The passes on a CPU, cut into ranges of rows for LibTorch's threads.
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <vector>

@@ -1,6 +1,11 @@
 #include "lockstep/core/nn/batch_norm_state.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <torch/nn/module.h>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm.h"

@@ -2,11 +2,13 @@
 // update from reduced sums.
 #pragma once
 
-#include <torch/nn/module.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
 #include <vector>
+
+#include "lockstep/core/nn/module_forward.h"
 
 namespace lockstep {
 

@@ -1,5 +1,7 @@
 // Training mode: the autograd function over the passes.
-#include <ATen/Functions.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "lockstep/core/base/error.h"

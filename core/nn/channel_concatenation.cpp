@@ -1,6 +1,6 @@
 #include "lockstep/core/nn/channel_concatenation.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "lockstep/core/base/error.h"

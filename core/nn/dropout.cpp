@@ -1,6 +1,7 @@
 #include "lockstep/core/nn/dropout.h"
 
-#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <c10/util/accumulate.h>
 
 #include <cmath>

@@ -1,6 +1,8 @@
 #include "lockstep/core/nn/loss.h"
 
-#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/zeros.h>
 
 namespace lockstep {
 

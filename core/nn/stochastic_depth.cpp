@@ -1,7 +1,6 @@
 #include "lockstep/core/nn/stochastic_depth.h"
 
-#include <ATen/Functions.h>
-
+#include <ATen/TensorOperators.h>
 #include <vector>
 
 #include "lockstep/core/base/error.h"

@@ -1,6 +1,6 @@
 #include "lockstep/core/training/ema.h"
 
-#include <ATen/Functions.h>
+#include <torch/nn/module.h>
 
 #include "lockstep/core/base/error.h"
 

@@ -1,8 +1,6 @@
 // The exponential moving average of a model's weights.
 #pragma once
 
-#include <torch/nn/module.h>
-
 #include <utility>
 #include <vector>
 

@@ -1,5 +1,6 @@
 #include "lockstep/core/training/flat_parameters.h"
 
+#include <torch/nn/module.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/normalization.h>
 

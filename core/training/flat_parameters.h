@@ -2,11 +2,13 @@
 // layout.
 #pragma once
 
-#include <torch/nn/module.h>
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "lockstep/core/nn/module_forward.h"
 
 namespace lockstep {
 

@@ -9,6 +9,7 @@
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/suggestion.h"
 #include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/flat_parameters.h"
 
 namespace lockstep {

@@ -1,6 +1,6 @@
 #include "lockstep/core/weights/safetensors.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

@@ -1,5 +1,7 @@
 #include "lockstep/core/weights/weights.h"
 
+#include <torch/nn/module.h>
+
 #include <map>
 
 #include <fmt/ranges.h>

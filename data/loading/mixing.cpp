@@ -1,7 +1,6 @@
 #include "lockstep/data/loading/mixing.h"
 
-#include <ATen/Functions.h>
-
+#include <ATen/TensorOperators.h>
 #include <algorithm>
 #include <cmath>
 

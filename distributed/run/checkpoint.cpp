@@ -1,5 +1,6 @@
 #include "lockstep/distributed/run/checkpoint.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

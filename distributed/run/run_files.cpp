@@ -5,6 +5,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/distributed/comm/preflight.h"
 

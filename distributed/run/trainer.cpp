@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/training/ema.h"
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/weights/initial_weights.h"

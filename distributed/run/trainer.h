@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/lr_finder.h"
 #include "lockstep/distributed/comm/mpi/mpi_session.h"
 #include "lockstep/distributed/run/checkpoint.h"

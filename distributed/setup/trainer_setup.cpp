@@ -4,6 +4,7 @@
 
 #include "lockstep/core/models/memory_layout.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/data/loading/batch_loader.h"
 #include "lockstep/distributed/comm/mpi/mpi_session.h"

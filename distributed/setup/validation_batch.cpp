@@ -9,6 +9,7 @@
 #include <string>
 
 #include "lockstep/core/models/model_profile.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/setup/available_memory.h"
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/data/loading/sampler.h"
 

@@ -6,7 +6,8 @@
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/nn/batch_norm_state.h"
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
+#include "lockstep/core/nn/step_context.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/training/optimizer.h"
 #include "lockstep/data/loading/batch_loader.h"

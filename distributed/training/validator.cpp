@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/data/loading/sampler.h"
 

@@ -11,6 +11,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/image_set/probe.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/setup/image_store.h"

@@ -1,4 +1,5 @@
 // lockstep doctor
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/image_set/probe.h"
 #include "lockstep/data/image_set/split.h"
 #include "lockstep/distributed/comm/preflight.h"

@@ -8,6 +8,7 @@
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/torchvision_snippet.h"

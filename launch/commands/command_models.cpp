@@ -7,6 +7,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/models/model_profile.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/launch/commands/commands.h"
 
 namespace lockstep {

@@ -1,11 +1,13 @@
 // lockstep predict
-#include <ATen/ATen.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/softmax.h>
 #include <fmt/format.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/loading/normalise.h"
 #include "lockstep/data/pictures/picture.h"
 #include "lockstep/distributed/setup/trainer_setup.h"

@@ -7,7 +7,7 @@
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/models/model_registry.h"
-#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/data/loading/batch_loader.h"
 

@@ -1,5 +1,6 @@
 #include "lockstep/distributed/comm/in_process/in_process_communicator.h"
 
+#include <ATen/core/grad_mode.h>
 #include <condition_variable>
 #include <exception>
 #include <map>
