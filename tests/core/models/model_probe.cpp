@@ -13,6 +13,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/weights/safetensors.h"

@@ -1,4 +1,5 @@
 #include "lockstep/core/models/model_profile.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>

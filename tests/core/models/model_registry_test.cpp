@@ -1,4 +1,5 @@
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,6 +6,7 @@
 
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {

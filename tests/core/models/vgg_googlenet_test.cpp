@@ -8,6 +8,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {

@@ -1,4 +1,5 @@
 #include "lockstep/core/nn/stochastic_depth.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>

@@ -1,4 +1,5 @@
 #include "lockstep/core/training/frozen_parameters.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
 #include "lockstep/core/training/lr_schedule.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,4 +1,5 @@
 #include "lockstep/core/weights/initial_weights.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // Training over real processes equals training in one.
 #include <gtest/gtest.h>
 
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/comm/in_process/in_process_communicator.h"
 #include "lockstep/distributed/training/validator.h"
 #include "tests/distributed/comm/mpi_fixture.h"

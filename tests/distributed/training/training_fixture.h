@@ -12,6 +12,7 @@
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/training/optimizer.h"

@@ -1,5 +1,6 @@
 #include "lockstep/launch/terminal/lr_finder_report.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
