@@ -35,7 +35,7 @@ int refuse_command_line(const CLI::App& program,
                       fmt::format("{}\nRun `lockstep{} --help`.", problem, topic));
   if (!lockstep::started_by_launcher()) throw refusal;
   return lockstep::run_in_session(
-      &argc, &argv, [&] { throw refusal; }, [](lockstep::MpiSession&) { return 0; });
+      &argc, &argv, [&] { throw refusal; }, [](lockstep::Session&) { return 0; });
 }
 
 int run_program(int argc, char** argv) {

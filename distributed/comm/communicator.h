@@ -18,15 +18,15 @@ class PendingWork {
 };
 
 // A group of ranks that exchange tensors on one channel. Every rank calls the same operations in
-// the same order, from one thread. Tensors are contiguous, on device(), float32, float64 or int64,
-// and must stay alive and untouched until wait() returns. Every blocking call stands under the
-// watchdog's deadline.
+// the same order, from one thread. Tensors are contiguous, on the device that it was made for,
+// float32, float64 or int64, and must stay alive and untouched until wait() returns. Every blocking
+// call stands under the watchdog's deadline. The session must outlive it.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
-  virtual const char* backend() const = 0;  // "nccl", "mpi", "in-process"
+  virtual const char* backend() const = 0;  // its name in backends.h
   // Starts an in-place sum over all ranks; every rank gets the same bits. `label` names it in
   // messages ("gradient bucket 2").
   virtual std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor,

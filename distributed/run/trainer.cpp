@@ -12,7 +12,6 @@
 #include "lockstep/distributed/run/run_files.h"
 #include "lockstep/distributed/run/run_reporter.h"
 #include "lockstep/distributed/run/start_report.h"
-#include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/setup/validation_batch.h"
 #include "lockstep/distributed/training/statistics_exchange.h"
@@ -23,7 +22,7 @@ namespace lockstep {
 
 struct Trainer::Impl {
   const Config& config;
-  MpiSession& session;
+  Session& session;
   TrainingData data;
   TrainerOptions options;
   RunReporter reporter;
@@ -43,7 +42,7 @@ struct Trainer::Impl {
   StartReport report;
 
   Impl(const Config& c,
-       MpiSession& s,
+       Session& s,
        const DeviceChoice& device,
        TrainingData d,
        TrainerOptions o,
@@ -54,8 +53,10 @@ struct Trainer::Impl {
         options(std::move(o)),
         reporter(std::move(observers)),
         format(batch_format(c, device.device)),
-        gradients(make_communicator(s, device)),
-        statistics(c.distributed.batch_norm == "sync" ? make_communicator(s, device) : nullptr),
+        gradients(s.make_communicator(device.backend, device.device)),
+        statistics(c.distributed.batch_norm == "sync"
+                       ? s.make_communicator(device.backend, device.device)
+                       : nullptr),
         exchange(statistics ? make_statistics_exchange(*statistics) : nullptr),
         model(model_to_train(device)),
         parameters(*model, flat_options(c, format)),
@@ -138,7 +139,8 @@ struct Trainer::Impl {
 
   bool wants_stop() const {
     const double limit = config.limits.wall_time_seconds;
-    return StopSignals::received() != 0 || (is_root() && limit > 0 && reporter.seconds() >= limit);
+    const bool asked = options.stop_requested && options.stop_requested();
+    return asked || (is_root() && limit > 0 && reporter.seconds() >= limit);
   }
 
   // One update; the sums of the epoch and the step count move on.
@@ -378,7 +380,7 @@ struct Trainer::Impl {
 };
 
 Trainer::Trainer(const Config& config,
-                 MpiSession& session,
+                 Session& session,
                  const DeviceChoice& device,
                  TrainingData data,
                  TrainerOptions options,

@@ -1,6 +1,7 @@
 // A run from its first update to its last.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,7 +10,7 @@
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/lr_finder.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/training_observer.h"
 #include "lockstep/distributed/setup/devices.h"
@@ -18,9 +19,13 @@
 namespace lockstep {
 
 struct TrainerOptions {
-  std::string run_directory;  // rank 0 writes checkpoints there; empty: nothing is written
+  // Rank 0 writes weights and checkpoints there; empty: nothing is written. Equal on every rank.
+  std::string run_directory;
   std::optional<CheckpointContents> resume_from;  // rank 0's counts: the trainer shares it
   bool dry_run = false;                           // one step, no files
+  // Asked on every rank before every update: whether this rank wants the run saved and stopped
+  // after it (a signal has come). Absent: never.
+  std::function<bool()> stop_requested;
 };
 
 class Trainer {
@@ -28,7 +33,7 @@ class Trainer {
   // Collective. The session, data and observers must outlive it. `observers` is empty on all ranks
   // but 0.
   Trainer(const Config& config,
-          MpiSession& session,
+          Session& session,
           const DeviceChoice& device,
           TrainingData data,
           TrainerOptions options,

@@ -3,27 +3,18 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 
 #ifdef LOCKSTEP_WITH_CUDA
 #include <cuda_runtime.h>
 #endif
-#ifdef LOCKSTEP_WITH_NCCL
-#include <nccl.h>
-#endif
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/preflight.h"
 
 namespace lockstep {
 namespace {
-
-#ifdef LOCKSTEP_WITH_NCCL
-constexpr bool kHasNccl = true;
-#else
-constexpr bool kHasNccl = false;
-#endif
 
 std::string describe_cpu() {
   const char* instructions = "baseline";
@@ -73,7 +64,7 @@ struct Ranks {
   std::vector<std::string> reasons;  // why there are none
 };
 
-Ranks gather(MpiSession& session) {
+Ranks gather(Session& session) {
   std::string reason;
   const int count = visible_gpus(&reason);
   Ranks ranks;
@@ -99,16 +90,13 @@ bool use_gpus(const Config& config, const Topology& topology, const Ranks& ranks
   return false;
 }
 
-DeviceChoice choose_cpu(const Config& config, const Ranks& ranks) {
-  if (config.distributed.backend == "nccl") {
-    const auto reason =
-        std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
-    throw_error(ExitCode::kUsage,
-                "distributed.backend=nccl needs a GPU for every rank ({}). Set "
-                "distributed.backend=mpi or auto",
-                config.device == "cpu" || reason == ranks.reasons.end() ? "device=cpu" : *reason);
-  }
-  return {at::kCPU, "mpi", describe_cpu()};
+DeviceChoice choose_cpu(const Config& config, const Session& session, const Ranks& ranks) {
+  const auto reason =
+      std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
+  const TensorPlace place{.no_gpu_reason = config.device == "cpu" || reason == ranks.reasons.end()
+                                               ? "device=cpu"
+                                               : *reason};
+  return {at::kCPU, choose_backend(config.distributed.backend, session, place), describe_cpu()};
 }
 
 int gpu_index(const Config& config, const Topology& topology, int visible) {
@@ -118,7 +106,7 @@ int gpu_index(const Config& config, const Topology& topology, int visible) {
   if (config.distributed.allow_shared_gpu) return topology.local_rank % visible;
   throw_error(ExitCode::kUsage,
               "host {} has {} ranks and {} GPUs: start at most one rank a GPU",
-              topology.host_names[static_cast<size_t>(topology.host_index)],
+              topology.host_name(),
               topology.local_size,
               visible);
 }
@@ -144,29 +132,7 @@ bool check_shared(const Config& config,
   return false;
 }
 
-std::string choose_backend(const Config& config, bool shared) {
-  const char* variable = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
-  const bool nccl_shares = variable != nullptr && std::string_view(variable) == "1";
-  const bool possible = kHasNccl && (!shared || nccl_shares);
-  if (config.distributed.backend == "mpi") return "mpi";
-  if (config.distributed.backend == "nccl" && !possible) {
-    throw_error(ExitCode::kUsage,
-                "distributed.backend=nccl, but {}. Set distributed.backend=mpi or auto",
-                kHasNccl ? "NCCL refuses ranks that share a GPU" : "this build has no NCCL");
-  }
-  return possible ? "nccl" : "mpi";
-}
-
 }  // namespace
-
-std::string nccl_version() {
-#ifdef LOCKSTEP_WITH_NCCL
-  int version = 0;
-  if (ncclGetVersion(&version) == ncclSuccess)
-    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-#endif
-  return "";
-}
 
 int visible_gpus(std::string* reason) {
 #ifdef LOCKSTEP_WITH_CUDA
@@ -186,10 +152,10 @@ int visible_gpus(std::string* reason) {
   return 0;
 }
 
-DeviceChoice choose_device(const Config& config, MpiSession& session) {
+DeviceChoice choose_device(const Config& config, Session& session) {
   const Topology& topology = session.topology();
   const Ranks ranks = gather(session);
-  if (!use_gpus(config, topology, ranks)) return choose_cpu(config, ranks);
+  if (!use_gpus(config, topology, ranks)) return choose_cpu(config, session, ranks);
 
   DeviceChoice choice;
   Gpu gpu;
@@ -201,7 +167,9 @@ DeviceChoice choose_device(const Config& config, MpiSession& session) {
   });
   const bool shared =
       check_shared(config, topology, session.control().all_gather(gpu.uuid, "comparing GPUs"));
-  choice.backend = choose_backend(config, shared);
+  choice.backend = choose_backend(config.distributed.backend,
+                                  session,
+                                  {.gpu = true, .shared_gpu = shared, .no_gpu_reason = ""});
   return choice;
 }
 

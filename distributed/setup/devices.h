@@ -6,13 +6,13 @@
 #include <string>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
 
 struct DeviceChoice {
   at::Device device = at::kCPU;
-  std::string backend;      // "nccl" or "mpi"
+  std::string backend;      // of comm/backends.h
   std::string description;  // "NVIDIA H100 80GB HBM3 (GPU-1234…)", "CPU, 1 thread, AVX-512 BF16"
 };
 
@@ -20,10 +20,7 @@ struct DeviceChoice {
 // visible GPU -> 0, else the local rank. All ranks agree on the verdict: Error(kUsage) on every
 // rank for more ranks than GPUs on a host, two ranks on one physical GPU (UUIDs), ranks that differ
 // in kind, NCCL without GPUs or with shared ones. Collective.
-DeviceChoice choose_device(const Config& config, MpiSession& session);
-
-// "2.28.9"; empty in a build without NCCL.
-std::string nccl_version();
+DeviceChoice choose_device(const Config& config, Session& session);
 
 // Number of CUDA devices, or the reason why there are none ("no NVIDIA driver found").
 int visible_gpus(std::string* reason);

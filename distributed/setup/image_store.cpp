@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/mpi/shared_window.h"
 #include "lockstep/distributed/comm/preflight.h"
 
 namespace lockstep {
@@ -11,13 +10,13 @@ namespace lockstep {
 struct ImageStore::Impl {
   std::optional<ImageFile> file;
   std::vector<int32_t> labels[2];
-  std::unique_ptr<SharedWindow> window;
+  std::unique_ptr<SharedMemory> shared;
   std::vector<uint8_t> memory;
   std::unique_ptr<ImageSource> source;
   int64_t bytes = 0;
 };
 
-ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std::string& path)
+ImageStore::ImageStore(Session& session, const DataConfig& config, const std::string& path)
     : impl_(std::make_unique<Impl>()) {
   Impl& impl = *impl_;
   ControlChannel& control = session.control();
@@ -45,8 +44,8 @@ ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std:
   std::span<uint8_t> memory;
   int64_t part = 0, num_parts = 1;
   if (config.cache == "node") {
-    impl.window = std::make_unique<SharedWindow>(session, bytes);
-    memory = impl.window->bytes();
+    impl.shared = session.share_memory(bytes);
+    memory = impl.shared->bytes();
     part = topology.local_rank;
     num_parts = topology.local_size;
     impl.bytes = bytes;
@@ -66,7 +65,7 @@ ImageStore::ImageStore(MpiSession& session, const DataConfig& config, const std:
   agree(control, "reading the data file", [&] {
     fill_resident(*impl.file, memory, part, num_parts);
   });
-  if (impl.window) impl.window->synchronise();
+  if (impl.shared) impl.shared->synchronise();
   impl.source = make_resident_source(impl.file->info(), memory);
 }
 

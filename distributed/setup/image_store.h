@@ -9,7 +9,7 @@
 #include "lockstep/core/config/config.h"
 #include "lockstep/data/image_set/image_file.h"
 #include "lockstep/data/image_set/image_source.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
 
@@ -17,7 +17,8 @@ namespace lockstep {
 // on errors (AgreedError: kBadData, kInputOutput) and on the file's digest.
 class ImageStore {
  public:
-  ImageStore(MpiSession& session, const DataConfig& config, const std::string& path);
+  // The session must outlive the store.
+  ImageStore(Session& session, const DataConfig& config, const std::string& path);
   ~ImageStore();
 
   const ImageSetInfo& info() const;

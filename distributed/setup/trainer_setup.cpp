@@ -28,11 +28,6 @@ FlatOptions flat_options(const Config& config, const BatchFormat& format) {
           .bucket_bytes = config.distributed.bucket_bytes};
 }
 
-std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device) {
-  return device.backend == "nccl" ? session.make_nccl_communicator(device.device)
-                                  : session.make_mpi_communicator(device.device);
-}
-
 std::shared_ptr<ImageClassifier> model_on_device(const Config& config,
                                                  const ImageSetInfo& info,
                                                  at::Device device) {

@@ -7,8 +7,6 @@
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/data/loading/batch_loader.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
-#include "lockstep/distributed/setup/devices.h"
 
 namespace lockstep {
 
@@ -17,9 +15,6 @@ void set_math_mode(const std::string& precision);
 
 BatchFormat batch_format(const Config& config, at::Device device);
 FlatOptions flat_options(const Config& config, const BatchFormat& format);
-
-// On the chosen backend. Collective.
-std::unique_ptr<Communicator> make_communicator(MpiSession& session, const DeviceChoice& device);
 
 // The configured model, initialised from the seed, for the set's classes and image size, on the
 // device.

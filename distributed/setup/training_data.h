@@ -8,7 +8,7 @@
 #include "lockstep/data/image_set/split.h"
 #include "lockstep/data/loading/batch_loader.h"
 #include "lockstep/data/loading/sampler.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/topology.h"
 
 namespace lockstep {
 

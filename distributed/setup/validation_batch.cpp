@@ -47,7 +47,7 @@ ValidationBatch choose_validation_batch(const Config& config,
                                         ImageClassifier& model,
                                         const ImageSetInfo& info,
                                         const BatchFormat& format,
-                                        MpiSession& session,
+                                        Session& session,
                                         int64_t before) {
   ValidationBatch batch;
   batch.size = config.validation.batch_size;

@@ -6,7 +6,7 @@
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/data/loading/batch_loader.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
 
@@ -31,7 +31,7 @@ ValidationBatch choose_validation_batch(const Config& config,
                                         ImageClassifier& model,
                                         const ImageSetInfo& info,
                                         const BatchFormat& format,
-                                        MpiSession& session,
+                                        Session& session,
                                         int64_t before);
 
 }  // namespace lockstep

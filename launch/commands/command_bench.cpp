@@ -122,7 +122,7 @@ void bench_model(const BenchOptions& options,
                  const std::string& precision,
                  ImageStore* store,
                  const DeviceChoice& device,
-                 MpiSession& session) {
+                 Session& session) {
   const Topology& topology = session.topology();
   Config config = given;
   config.model.name = name;
@@ -131,9 +131,10 @@ void bench_model(const BenchOptions& options,
   set_math_mode(precision);
   const BatchFormat format = batch_format(config, device.device);
 
-  const auto gradients = make_communicator(session, device);
-  const auto statistics =
-      options.batch_norm == "sync" ? make_communicator(session, device) : nullptr;
+  const auto gradients = session.make_communicator(device.backend, device.device);
+  const auto statistics = options.batch_norm == "sync"
+                              ? session.make_communicator(device.backend, device.device)
+                              : nullptr;
   const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
   std::shared_ptr<ImageClassifier> model;
   agree(session.control(), "making the model", [&] {
@@ -185,7 +186,7 @@ void bench_model(const BenchOptions& options,
   }
 }
 
-int bench(const BenchOptions& options, const Config& config, MpiSession& session) {
+int bench(const BenchOptions& options, const Config& config, Session& session) {
   choose_threads(session);
   DeviceChoice device;
   agree(
@@ -249,9 +250,8 @@ void add_bench_command(CLI::App& program, Run& run) {
         config = read_config(*options);
         if (!options->data.empty()) probe_image_file(options->data);
       };
-      return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
-        return bench(*options, config, session);
-      });
+      return run_in_session(
+          argc, argv, prepare, [&](Session& session) { return bench(*options, config, session); });
     };
   });
 }

@@ -13,8 +13,9 @@
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/data/image_set/hdf5_file.h"
+#include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/preflight.h"
-#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/distributed/setup/devices.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/run/environment.h"
@@ -33,7 +34,7 @@ void print(const Finding& finding) {
   if (!finding.advice.empty()) say("     {:<12} -> {}\n", "", finding.advice);
 }
 
-Finding check_binding(MpiSession& session) {
+Finding check_binding(Session& session) {
   const auto cores =
       session.control().all_gather(std::to_string(available_cores()), "counting cores");
   Finding finding{"binding", fmt::format("cores a rank may use: {}", fmt::join(cores, ", ")), ""};
@@ -93,7 +94,7 @@ Finding check_disk() {
 }
 
 // Of the host that has least of it.
-Finding check_shared_memory(MpiSession& session) {
+Finding check_shared_memory(Session& session) {
   struct statvfs space {};
   double gigabytes = 0;
   if (statvfs("/dev/shm", &space) == 0)
@@ -115,7 +116,7 @@ Finding check_shared_memory(MpiSession& session) {
                           : ""};
 }
 
-int doctor(MpiSession& session) {
+int doctor(Session& session) {
   const Topology& topology = session.topology();
   const bool root = topology.rank == 0;
   choose_threads(session);
@@ -125,7 +126,7 @@ int doctor(MpiSession& session) {
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   const std::vector<std::string> devices = device_names(session, device);
   const Finding binding = check_binding(session);
-  const auto communicator = make_communicator(session, device);
+  const auto communicator = session.make_communicator(device.backend, device.device);
   const Finding all_reduce = check_all_reduce(*communicator, device.device);
   const Finding shared_memory = check_shared_memory(session);
   if (!root) return 0;

@@ -49,7 +49,7 @@ void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
   }
 }
 
-int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, MpiSession& session) {
+int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Session& session) {
   const Config& config = trained.config;
   choose_threads(session);
   DeviceChoice device;
@@ -89,7 +89,7 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Mpi
                 "--split test",
                 config.data.validation_fraction);
   });
-  const auto communicator = make_communicator(session, device);
+  const auto communicator = session.make_communicator(device.backend, device.device);
   const ValidationBatch batch =
       choose_validation_batch(config, *model, info, format, session, /*before=*/0);
   const EvaluationResult result = evaluate(*model,
@@ -132,7 +132,7 @@ int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
     trained.config.device = options.device;
     probe_image_file(options.data);
   };
-  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+  return run_in_session(argc, argv, prepare, [&](Session& session) {
     return evaluate_on(options, trained, session);
   });
 }

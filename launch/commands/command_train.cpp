@@ -44,7 +44,7 @@ Config read_config(const TrainOptions& options) {
 }
 
 // Without data.file: a small synthetic set, one file a host, kept for later runs.
-std::string synthetic_set(MpiSession& session) {
+std::string synthetic_set(Session& session) {
   const SyntheticOptions options;
   const std::string name = fmt::format("lockstep-synthetic-{}-{}-seed{}-user{}.h5",
                                        options.train_images,
@@ -84,7 +84,7 @@ void add_fields(const nlohmann::ordered_json& json,
   }
 }
 
-void compare_programs(const TrainOptions& options, const Config& config, MpiSession& session) {
+void compare_programs(const TrainOptions& options, const Config& config, Session& session) {
   Config comparable = config;
   // Hosts may keep the same data in different places: its digest is compared later.
   comparable.data.file = config.data.file.empty() ? "" : "(a file)";
@@ -103,7 +103,7 @@ void compare_programs(const TrainOptions& options, const Config& config, MpiSess
   compare_ranks(session.control(), fields);
 }
 
-void check_model_and_batch_size(const Config& config, MpiSession& session) {
+void check_model_and_batch_size(const Config& config, Session& session) {
   agree(session.control(), "checking the model and the batch size", [&] {
     check_model(config.model.name, config.model.stochastic_depth);
     if (config.batch_size < session.topology().world_size) {
@@ -119,7 +119,7 @@ void check_model_and_batch_size(const Config& config, MpiSession& session) {
 void check_same_data(const std::optional<RunOutput>& output,
                      const std::string& run_directory,
                      const ImageSetInfo& info,
-                     MpiSession& session) {
+                     Session& session) {
   agree(session.control(), "comparing the checkpoint with the data", [&] {
     if (!output || !output->checkpoint()) return;
     const std::string& before = output->checkpoint()->data_digest;
@@ -134,7 +134,7 @@ void check_same_data(const std::optional<RunOutput>& output,
   });
 }
 
-TrainingData training_data(const Config& config, ImageStore& store, MpiSession& session) {
+TrainingData training_data(const Config& config, ImageStore& store, Session& session) {
   TrainingData data;
   data.info = store.info();
   data.train_labels = store.labels(Split::kTrain);
@@ -159,7 +159,7 @@ int exit_code(const EndReport& end) {
   return 0;
 }
 
-DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, MpiSession& session) {
+DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, Session& session) {
   session.watchdog().set_default_timeout(
       std::chrono::duration<double>(config.distributed.timeout_seconds));
   compare_programs(options, config, session);
@@ -171,7 +171,7 @@ DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, Mp
   return device;
 }
 
-std::string image_file(const Config& config, MpiSession& session) {
+std::string image_file(const Config& config, Session& session) {
   return config.data.file.empty() ? synthetic_set(session) : config.data.file;
 }
 
@@ -180,7 +180,7 @@ std::string run_directory(const TrainOptions& options, const Config& config) {
                                        : options.run_directory;
 }
 
-int train(const TrainOptions& options, const Config& config, MpiSession& session) {
+int train(const TrainOptions& options, const Config& config, Session& session) {
   const DeviceChoice device = prepare_ranks(options, config, session);
   const std::vector<std::string> devices = device_names(session, device);
 
@@ -201,6 +201,7 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
   if (output) trainer_options.resume_from = std::move(output->checkpoint());
 
   const StopSignals signals;
+  trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   Trainer trainer(config,
                   session,
                   device,
@@ -216,7 +217,7 @@ int train(const TrainOptions& options, const Config& config, MpiSession& session
 }
 
 // The range test: no checkpoint, no weights, one file.
-int find_learning_rate(const TrainOptions& options, const Config& given, MpiSession& session) {
+int find_learning_rate(const TrainOptions& options, const Config& given, Session& session) {
   Config config = given;
   config.distributed.batch_norm = "sync";  // losses, and what they suggest, at any number of ranks
   LrFinder finder(options.finder);
@@ -228,13 +229,15 @@ int find_learning_rate(const TrainOptions& options, const Config& given, MpiSess
   });
   ImageStore store(session, config.data, image_file(config, session));
   const StopSignals signals;
+  TrainerOptions trainer_options;
+  trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   LrFinderLines lines(options.finder);
   Trainer trainer(
       config,
       session,
       device,
       training_data(config, store, session),
-      {},
+      std::move(trainer_options),
       is_root ? std::vector<TrainingObserver*>{&lines} : std::vector<TrainingObserver*>{});
   const bool finished = trainer.run_range_test(finder);
   agree(session.control(), "writing lr_finder.json", [&] {
@@ -258,7 +261,7 @@ int run_train(const TrainOptions& options, int* argc, char*** argv) {
     if (!config.data.file.empty()) probe_image_file(config.data.file);
     if (options.find_lr) LrFinder check(options.finder);
   };
-  return run_in_session(argc, argv, prepare, [&](MpiSession& session) {
+  return run_in_session(argc, argv, prepare, [&](Session& session) {
     return options.find_lr ? find_learning_rate(options, config, session)
                            : train(options, config, session);
   });

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/topology.h"
 #include "lockstep/distributed/run/training_observer.h"
 #include "lockstep/distributed/setup/image_store.h"
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/mpi/mpi_session.h"
 #include "lockstep/distributed/comm/preflight.h"
 
 namespace lockstep {
@@ -17,7 +18,7 @@ namespace {
 constexpr std::chrono::seconds kStartTimeout{300};
 
 int run_body(MpiSession& session,
-             const std::function<int(MpiSession&)>& body,
+             const std::function<int(Session&)>& body,
              std::exception_ptr early_failure) {
   const int rank = session.topology().rank;
   try {
@@ -57,7 +58,7 @@ int run_body(MpiSession& session,
 int run_in_session(int* argc,
                    char*** argv,
                    const std::function<void()>& prepare,
-                   const std::function<int(MpiSession&)>& body) {
+                   const std::function<int(Session&)>& body) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the output that goes away must not end the run
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a crash
   std::exception_ptr early_failure;

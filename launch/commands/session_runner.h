@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
 
@@ -16,7 +16,7 @@ namespace lockstep {
 int run_in_session(int* argc,
                    char*** argv,
                    const std::function<void()>& prepare,
-                   const std::function<int(MpiSession&)>& body);
+                   const std::function<int(Session&)>& body);
 
 // Whether a launcher (mpirun, srun with PMI) has started this process as one of its ranks.
 bool started_by_launcher();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lockstep/data/image_set/hdf5_file.h"
+#include "lockstep/distributed/comm/backends.h"
 
 namespace lockstep {
 
@@ -33,11 +34,11 @@ int available_cores() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-std::vector<std::string> device_names(MpiSession& session, const DeviceChoice& device) {
+std::vector<std::string> device_names(Session& session, const DeviceChoice& device) {
   return session.control().all_gather(device.description, "naming the devices");
 }
 
-std::string environment_json(const MpiSession& session,
+std::string environment_json(const Session& session,
                              const std::string& backend,
                              const std::vector<std::string>& devices) {
   const Topology& topology = session.topology();
@@ -63,7 +64,7 @@ void tune_allocator() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
-void choose_threads(MpiSession& session) {
+void choose_threads(Session& session) {
   cpu_set_t own;
   if (sched_getaffinity(0, sizeof own, &own) != 0) CPU_ZERO(&own);
   const std::string bytes(reinterpret_cast<const char*>(&own), sizeof own);

@@ -4,17 +4,17 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/session.h"
 #include "lockstep/distributed/setup/devices.h"
 
 namespace lockstep {
 
 // What each rank computes on, by rank. Collective.
-std::vector<std::string> device_names(MpiSession& session, const DeviceChoice& device);
+std::vector<std::string> device_names(Session& session, const DeviceChoice& device);
 
 // JSON: versions of Lockstep and its libraries, hosts, ranks, processor, devices. No environment
 // variables: they may hold secrets.
-std::string environment_json(const MpiSession& session,
+std::string environment_json(const Session& session,
                              const std::string& backend,
                              const std::vector<std::string>& devices);
 
@@ -29,6 +29,6 @@ void tune_allocator();
 
 // Before the first tensor: LibTorch uses this rank's share of the cores it may run on, a core that
 // several ranks may use counting in parts, unless OMP_NUM_THREADS says otherwise. Collective.
-void choose_threads(MpiSession& session);
+void choose_threads(Session& session);
 
 }  // namespace lockstep

@@ -61,7 +61,7 @@ struct Trained {
   at::Tensor weights;          // [n] float32
 };
 
-Trained train(lockstep::MpiSession& session) {
+Trained train(lockstep::Session& session) {
   const auto [rank, world_size] = std::pair(session.topology().rank, session.topology().world_size);
   torch::manual_seed(kSeed);  // The same data and first weights on every rank.
   const at::Tensor images = torch::randn({kImages, 3, 8, 8});
@@ -70,9 +70,9 @@ Trained train(lockstep::MpiSession& session) {
 
   lockstep::FlatParameters parameters(*model, {});
   lockstep::BatchNormState running_statistics(*model);
-  const auto gradients = session.make_mpi_communicator(at::kCPU);
+  const auto gradients = session.make_communicator("mpi", at::kCPU);
   // Synchronised batch norm travels on a channel of its own.
-  const auto statistics_channel = session.make_mpi_communicator(at::kCPU);
+  const auto statistics_channel = session.make_communicator("mpi", at::kCPU);
   const auto statistics = lockstep::make_statistics_exchange(*statistics_channel);
   lockstep::GradientReducer reducer(
       parameters, *gradients, kNumScalars + running_statistics.contribution_size());
@@ -126,7 +126,7 @@ Trained train(lockstep::MpiSession& session) {
   return result;
 }
 
-void report(lockstep::MpiSession& session, const Trained& result) {
+void report(lockstep::Session& session, const Trained& result) {
   const std::span<const float> weights(result.weights.const_data_ptr<float>(),
                                        static_cast<size_t>(result.weights.numel()));
   const std::string digest = lockstep::sha256_hex(std::as_bytes(weights));

@@ -1,87 +1,19 @@
 #include "lockstep/distributed/comm/in_process/in_process_communicator.h"
 
 #include <ATen/core/grad_mode.h>
-#include <condition_variable>
+
 #include <exception>
-#include <map>
-#include <mutex>
-#include <thread>
+#include <utility>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/in_process/in_process_world.h"
 
 namespace lockstep {
 namespace {
 
-// Which ranks have stopped taking part; shared by all channels of a world.
-struct World {
-  explicit World(int size) : world_size(size) {}
-  const int world_size;
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool failed = false;  // a rank has thrown
-  bool ended = false;   // a rank has returned
-  std::exception_ptr first_failure;
-};
-
-struct Contribution {
-  at::Tensor tensor;
-  std::string bytes;
-};
-
-// The n-th operation of each rank meets the n-th operations of the others.
-class Channel {
- public:
-  explicit Channel(World& world) : world_(world), posted_(static_cast<size_t>(world.world_size)) {}
-
-  int64_t post(int rank, Contribution contribution, std::string_view label) {
-    const std::lock_guard lock(world_.mutex);
-    const int64_t number = posted_[static_cast<size_t>(rank)]++;
-    Operation& operation = operations_[number];
-    if (operation.arrived == 0) {
-      operation.label = label;
-      operation.contributions.resize(posted_.size());
-    }
-    LOCKSTEP_CHECK(operation.label == label,
-                   "rank {} is in '{}' while another is in '{}'",
-                   rank,
-                   label,
-                   operation.label);
-    operation.contributions[static_cast<size_t>(rank)] = std::move(contribution);
-    if (++operation.arrived == world_.world_size) world_.changed.notify_all();
-    return number;
-  }
-
-  // What every rank has posted, by rank.
-  std::vector<Contribution> collect(int64_t number) {
-    std::unique_lock lock(world_.mutex);
-    Operation& operation = operations_.at(number);  // stays where it is while others come and go
-    const auto complete = [&] { return operation.arrived == world_.world_size; };
-    world_.changed.wait(lock, [&] { return complete() || world_.failed || world_.ended; });
-    if (!complete()) {
-      throw_error(ExitCode::kInternal,
-                  "a rank has {} while others wait for it in '{}'",
-                  world_.failed ? "failed" : "ended",
-                  operation.label);
-    }
-    std::vector<Contribution> all = operation.contributions;
-    if (++operation.collected == world_.world_size) operations_.erase(number);
-    return all;
-  }
-
- private:
-  struct Operation {
-    std::string label;
-    std::vector<Contribution> contributions;
-    int arrived = 0, collected = 0;
-  };
-  World& world_;
-  std::vector<int64_t> posted_;  // operations so far, by rank
-  std::map<int64_t, Operation> operations_;
-};
-
 class InProcessWork final : public PendingWork {
  public:
-  InProcessWork(Channel& channel, int64_t number, at::Tensor tensor)
+  InProcessWork(InProcessChannel& channel, int64_t number, at::Tensor tensor)
       : channel_(channel), number_(number), tensor_(std::move(tensor)) {}
   ~InProcessWork() override {
     if (done_ || std::uncaught_exceptions() > 0) return;
@@ -106,7 +38,7 @@ class InProcessWork final : public PendingWork {
   }
 
  private:
-  Channel& channel_;
+  InProcessChannel& channel_;
   int64_t number_;
   at::Tensor tensor_;
   bool done_ = false;
@@ -114,10 +46,12 @@ class InProcessWork final : public PendingWork {
 
 class InProcessCommunicator final : public Communicator {
  public:
-  InProcessCommunicator(World& world, Channel& channel, int rank)
-      : world_(world), channel_(channel), rank_(rank) {}
+  explicit InProcessCommunicator(InProcessSession& session)
+      : channel_(session.make_channel()),
+        rank_(session.topology().rank),
+        world_size_(session.topology().world_size) {}
   int rank() const override { return rank_; }
-  int world_size() const override { return world_.world_size; }
+  int world_size() const override { return world_size_; }
   const char* backend() const override { return "in-process"; }
   std::unique_ptr<PendingWork> start_all_reduce(const at::Tensor& tensor,
                                                 std::string_view label) override {
@@ -131,62 +65,21 @@ class InProcessCommunicator final : public Communicator {
   }
 
  private:
-  World& world_;
-  Channel& channel_;
-  int rank_;
-};
-
-class InProcessControlChannel final : public ControlChannel {
- public:
-  InProcessControlChannel(World& world, Channel& channel, int rank)
-      : world_(world), channel_(channel), rank_(rank) {}
-  int rank() const override { return rank_; }
-  int world_size() const override { return world_.world_size; }
-  std::vector<std::string> all_gather(const std::string& bytes, std::string_view label) override {
-    std::vector<std::string> result;
-    for (Contribution& c : channel_.collect(channel_.post(rank_, {{}, bytes}, label)))
-      result.push_back(std::move(c.bytes));
-    return result;
-  }
-  std::string broadcast(const std::string& bytes, int root, std::string_view label) override {
-    return all_gather(bytes, label).at(static_cast<size_t>(root));
-  }
-  void barrier(std::string_view label) override { all_gather({}, label); }
-
- private:
-  World& world_;
-  Channel& channel_;
-  int rank_;
+  InProcessChannel& channel_;
+  int rank_, world_size_;
 };
 
 }  // namespace
 
-void run_in_process(int world_size, const std::function<void(InProcessRank&)>& body) {
-  LOCKSTEP_CHECK(world_size >= 1, "world size {}", world_size);
-  World world(world_size);
-  Channel gradients(world), statistics(world), control(world);
-  const auto run_rank = [&](int rank) {
-    try {
-      InProcessRank self;
-      self.rank = rank;
-      self.world_size = world_size;
-      self.gradients = std::make_unique<InProcessCommunicator>(world, gradients, rank);
-      self.statistics = std::make_unique<InProcessCommunicator>(world, statistics, rank);
-      self.control = std::make_unique<InProcessControlChannel>(world, control, rank);
-      body(self);
-      const std::lock_guard lock(world.mutex);
-      world.ended = true;
-    } catch (...) {
-      const std::lock_guard lock(world.mutex);
-      if (!world.failed) world.first_failure = std::current_exception();
-      world.failed = true;
-    }
-    world.changed.notify_all();
-  };
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < world_size; ++rank) threads.emplace_back(run_rank, rank);
-  for (std::thread& thread : threads) thread.join();
-  if (world.first_failure) std::rethrow_exception(world.first_failure);
+bool is_in_process_session(const Session& session) {
+  return dynamic_cast<const InProcessSession*>(&session) != nullptr;
+}
+
+std::unique_ptr<Communicator> make_in_process_communicator(Session& session,
+                                                           at::Device /*device*/) {
+  auto* own = dynamic_cast<InProcessSession*>(&session);
+  LOCKSTEP_CHECK(own != nullptr, "threads are asked for over {}", session.library_version());
+  return std::make_unique<InProcessCommunicator>(*own);
 }
 
 }  // namespace lockstep

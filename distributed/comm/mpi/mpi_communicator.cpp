@@ -1,3 +1,5 @@
+#include "lockstep/distributed/comm/mpi/mpi_communicator.h"
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
@@ -10,7 +12,9 @@
 #endif
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/mpi/mpi_internal.h"
+#include "lockstep/distributed/comm/mpi/mpi_calls.h"
+#include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
+#include "lockstep/distributed/comm/mpi/owned_comm.h"
 
 namespace lockstep {
 namespace {
@@ -61,12 +65,13 @@ struct Operation {
 
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(MpiSession::Impl& session, at::Device device)
-      : watchdog_(session.watchdog),
+  MpiCommunicator(Session& session, at::Device device)
+      : watchdog_(session.watchdog()),
         device_(device),
-        comm_(OwnedComm::duplicate(session.world.get(), session.watchdog, "making a communicator")),
-        rank_(session.topology.rank),
-        world_size_(session.topology.world_size) {}
+        comm_(OwnedComm::duplicate(
+            impl_of(session).world.get(), session.watchdog(), "making a communicator")),
+        rank_(session.topology().rank),
+        world_size_(session.topology().world_size) {}
 
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
@@ -174,7 +179,7 @@ void MpiCommunicator::start(Operation& operation) {
   if (world_size_ == 1) return;
   operation.requests =
       start_in_parts(operation.host, [&](void* address, int count, MPI_Request* request) {
-        MPI_CHECK(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, MPI_SUM, comm_.get(), request),
+        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, MPI_SUM, comm_.get(), request),
                   operation.label);
       });
 }
@@ -187,7 +192,7 @@ void MpiCommunicator::make_progress() {
   for (MPI_Request& request : oldest.requests) {
     if (request == MPI_REQUEST_NULL) continue;
     int done = 0;
-    MPI_CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE), oldest.label);
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), oldest.label);
     return;
   }
 }
@@ -212,7 +217,7 @@ void MpiCommunicator::broadcast(const at::Tensor& tensor, int root, std::string_
   const MPI_Datatype type = mpi_type(host);
   std::vector<MPI_Request> requests =
       start_in_parts(host, [&](void* address, int count, MPI_Request* request) {
-        MPI_CHECK(MPI_Ibcast(address, count, type, root, comm_.get(), request), label);
+        check_mpi(MPI_Ibcast(address, count, type, root, comm_.get(), request), label);
       });
   wait_for_requests(requests, watchdog_, label);
   if (!tensor.is_cpu()) tensor.detach().copy_(host);
@@ -220,7 +225,11 @@ void MpiCommunicator::broadcast(const at::Tensor& tensor, int root, std::string_
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(MpiSession::Impl& session, at::Device device) {
+bool is_mpi_session(const Session& session) {
+  return dynamic_cast<const MpiSession*>(&session) != nullptr;
+}
+
+std::unique_ptr<Communicator> make_mpi_communicator(Session& session, at::Device device) {
   return std::make_unique<MpiCommunicator>(session, device);
 }
 

@@ -1,6 +1,5 @@
 #include "lockstep/distributed/comm/mpi/mpi_session.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,10 +7,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <thread>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/mpi/mpi_internal.h"
+#include "lockstep/distributed/comm/mpi/mpi_calls.h"
+#include "lockstep/distributed/comm/mpi/mpi_control_channel.h"
+#include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
+#include "lockstep/distributed/comm/mpi/shared_window.h"
 
 namespace lockstep {
 namespace {
@@ -70,10 +73,10 @@ bool initialise(int* argc, char*** argv, Watchdog& watchdog) {
                 "session before MPI_Finalize");
   }
   if (initialised != 0) {
-    MPI_CHECK(MPI_Query_thread(&provided), "MPI_Query_thread");
+    check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
     const Watchdog::Guard guard = watchdog.watch("MPI_Init");
-    MPI_CHECK(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init");
+    check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
   }
@@ -101,7 +104,7 @@ void discover_topology(MpiSession::Impl& impl) {
   {
     const Watchdog::Guard guard = impl.watchdog.watch("finding the ranks of each host");
     MPI_Comm local = MPI_COMM_NULL;
-    MPI_CHECK(
+    check_mpi(
         MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, topology.rank, MPI_INFO_NULL, &local),
         "finding the ranks of each host");
     impl.local = OwnedComm(local);
@@ -112,7 +115,7 @@ void discover_topology(MpiSession::Impl& impl) {
   // A host is known by its lowest rank: names may be equal on different hosts.
   const Watchdog::Guard guard = impl.watchdog.watch("numbering the hosts");
   int lowest = topology.rank;
-  MPI_CHECK(MPI_Bcast(&lowest, 1, MPI_INT, 0, impl.local.get()), "numbering the hosts");
+  check_mpi(MPI_Bcast(&lowest, 1, MPI_INT, 0, impl.local.get()), "numbering the hosts");
   const std::vector<std::string> names = impl.control->all_gather(host_name(), "host names");
   const std::vector<std::string> all =
       impl.control->all_gather(std::to_string(lowest), "numbering the hosts");
@@ -131,7 +134,7 @@ void discover_topology(MpiSession::Impl& impl) {
 
 void connect_watchdog(MpiSession::Impl& impl) {
   const Watchdog::Guard guard = impl.watchdog.watch("making the progress board");
-  impl.board = std::make_unique<ProgressBoard>(impl.local.get(), impl.world.get(), impl.topology);
+  impl.board = std::make_unique<ProgressBoard>(impl.local.get(), impl.topology);
   ProgressBoard* board = impl.board.get();
   impl.watchdog.set_publisher([board](int64_t operation, std::string_view label, bool begins) {
     board->publish(operation, label, begins);
@@ -205,6 +208,16 @@ std::string MpiSession::library_version() const {
 }
 
 ControlChannel& MpiSession::control() { return *impl_->control; }
+
+std::unique_ptr<SharedMemory> MpiSession::share_memory(int64_t bytes) {
+  return std::make_unique<SharedWindow>(*this, bytes);
+}
+
+MpiSession::Impl& impl_of(Session& session) {
+  auto* mpi = dynamic_cast<MpiSession*>(&session);
+  LOCKSTEP_CHECK(mpi != nullptr, "MPI is asked for over {}", session.library_version());
+  return *mpi->impl_;
+}
 
 void MpiSession::abort(int exit_code) {
   std::fflush(nullptr);

@@ -13,7 +13,7 @@
 #include <fstream>
 #include <new>
 
-#include "lockstep/distributed/comm/mpi/mpi_internal.h"
+#include "lockstep/distributed/comm/mpi/mpi_calls.h"
 
 namespace lockstep {
 namespace {
@@ -56,8 +56,8 @@ struct Snapshot {
 };
 
 Snapshot read_entry(const Entry& entry) {
-  constexpr int kMostTries =
-      1000;  // a writer that died in the middle leaves an odd version for ever
+  // A writer that died in the middle leaves an odd version for ever.
+  constexpr int kMostTries = 1000;
   Snapshot snapshot;
   for (int i = 0; i < kMostTries; ++i) {
     const uint64_t before = entry.version.load(std::memory_order_acquire);
@@ -114,7 +114,6 @@ std::string describe(const Snapshot& rank, std::string_view label) {
 
 struct ProgressBoard::Impl {
   Topology topology;
-  MPI_Comm world;
   MPI_Win window = MPI_WIN_NULL;
   std::vector<Entry*> entries;  // by local rank
   Entry* own = nullptr;
@@ -130,11 +129,11 @@ struct ProgressBoard::Impl {
   }
 };
 
-ProgressBoard::ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& topology)
-    : impl_(new Impl{topology, world}) {
+ProgressBoard::ProgressBoard(MPI_Comm local, const Topology& topology)
+    : impl_(new Impl{.topology = topology}) {
   void* mine = nullptr;
   // One more entry each than needed, so that ours can start on a cache line.
-  MPI_CHECK(
+  check_mpi(
       MPI_Win_allocate_shared(2 * sizeof(Entry), 1, MPI_INFO_NULL, local, &mine, &impl_->window),
       kLabel);
   MPI_Win_set_errhandler(impl_->window, MPI_ERRORS_RETURN);
@@ -142,7 +141,7 @@ ProgressBoard::ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& top
     MPI_Aint size = 0;
     int unit = 0;
     void* base = nullptr;
-    MPI_CHECK(MPI_Win_shared_query(impl_->window, r, &size, &unit, &base), kLabel);
+    check_mpi(MPI_Win_shared_query(impl_->window, r, &size, &unit, &base), kLabel);
     // Windows start on pages, which are equally aligned in all processes.
     size_t space = 2 * sizeof(Entry);
     impl_->entries.push_back(
@@ -153,7 +152,7 @@ ProgressBoard::ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& top
     entry.process.store(getpid(), std::memory_order_relaxed);
     entry.name_space.store(process_namespace(), std::memory_order_relaxed);
   });
-  MPI_CHECK(MPI_Barrier(local), kLabel);
+  check_mpi(MPI_Barrier(local), kLabel);
 }
 
 ProgressBoard::~ProgressBoard() {
@@ -177,7 +176,7 @@ void ProgressBoard::publish_end() {
 
 std::string ProgressBoard::explain(std::string_view label) const {
   const Topology& topology = impl_->topology;
-  const std::string& host = topology.host_names[static_cast<size_t>(topology.host_index)];
+  const std::string& host = topology.host_name();
   const std::string_view shown = label.substr(0, kLabelBytes - 1);
   std::string text;
   int local_rank = 0;

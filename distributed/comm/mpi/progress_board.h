@@ -9,17 +9,16 @@
 #include <string>
 #include <string_view>
 
-#include "lockstep/distributed/comm/mpi/mpi_session.h"
+#include "lockstep/distributed/comm/topology.h"
 
 namespace lockstep {
 
 // Every local rank writes its own entry (operation number, label, whether it is still under way,
-// time) and reads all of them.
+// time) and reads those of its host; what other hosts' ranks do is not known here.
 class ProgressBoard {
  public:
-  // `local`: the ranks of this host, in the order of their local ranks; `world`: all ranks, for the
-  // boards of other hosts. Collective.
-  ProgressBoard(MPI_Comm local, MPI_Comm world, const Topology& topology);
+  // `local`: the ranks of this host, in the order of their local ranks. Collective over the host.
+  ProgressBoard(MPI_Comm local, const Topology& topology);
   // Collective over the host, unless MPI has ended or an exception is under way.
   ~ProgressBoard();
   ProgressBoard(const ProgressBoard&) = delete;

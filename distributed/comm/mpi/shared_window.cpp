@@ -6,7 +6,8 @@
 #include <exception>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/mpi/mpi_internal.h"
+#include "lockstep/distributed/comm/mpi/mpi_calls.h"
+#include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
 #include "lockstep/distributed/comm/preflight.h"
 
 namespace lockstep {
@@ -26,7 +27,7 @@ void check_space(const Topology& topology, int64_t bytes) {
   throw_error(ExitCode::kInputOutput,
               "host {} has too little shared memory: {} bytes needed, {} free in {}. Set "
               "data.cache=stream, or enlarge it (in containers: --shm-size)",
-              topology.host_names[static_cast<size_t>(topology.host_index)],
+              topology.host_name(),
               bytes,
               free,
               kSharedMemoryFolder);
@@ -42,11 +43,10 @@ struct SharedWindow::Impl {
   int64_t size = 0;
 };
 
-SharedWindow::SharedWindow(MpiSession& session, int64_t bytes) {
+SharedWindow::SharedWindow(Session& session, int64_t bytes) {
   constexpr std::string_view kLabel = "allocating shared memory";
   LOCKSTEP_CHECK(bytes >= 0, "{} bytes of shared memory", bytes);
-  MpiSession::Impl& owner = session.impl();
-  impl_.reset(new Impl{session.watchdog(), owner.local.get()});
+  impl_.reset(new Impl{session.watchdog(), impl_of(session).local.get()});
   impl_->size = bytes;
   agree(
       session.control(), "checking shared memory", [&] { check_space(session.topology(), bytes); });
@@ -56,17 +56,16 @@ SharedWindow::SharedWindow(MpiSession& session, int64_t bytes) {
     void* mine = nullptr;
     if (MPI_Win_allocate_shared(own, 1, MPI_INFO_NULL, impl_->local, &mine, &impl_->window) !=
         MPI_SUCCESS) {
-      throw_error(
-          ExitCode::kInputOutput,
-          "MPI cannot allocate {} bytes of shared memory on host {}. Set data.cache=stream",
-          bytes,
-          session.topology().host_names[static_cast<size_t>(session.topology().host_index)]);
+      throw_error(ExitCode::kInputOutput,
+                  "MPI cannot allocate {} bytes of shared memory on host {}. Set data.cache=stream",
+                  bytes,
+                  session.topology().host_name());
     }
     MPI_Win_set_errhandler(impl_->window, MPI_ERRORS_RETURN);
     MPI_Aint size = 0;
     int unit = 0;
-    MPI_CHECK(MPI_Win_shared_query(impl_->window, 0, &size, &unit, &impl_->base), kLabel);
-    MPI_CHECK(MPI_Win_lock_all(MPI_MODE_NOCHECK, impl_->window), kLabel);
+    check_mpi(MPI_Win_shared_query(impl_->window, 0, &size, &unit, &impl_->base), kLabel);
+    check_mpi(MPI_Win_lock_all(MPI_MODE_NOCHECK, impl_->window), kLabel);
   });
 }
 
@@ -84,11 +83,11 @@ std::span<uint8_t> SharedWindow::bytes() const {
 
 void SharedWindow::synchronise() {
   constexpr std::string_view kLabel = "synchronising shared memory";
-  MPI_CHECK(MPI_Win_sync(impl_->window), kLabel);
+  check_mpi(MPI_Win_sync(impl_->window), kLabel);
   MPI_Request request = MPI_REQUEST_NULL;
-  MPI_CHECK(MPI_Ibarrier(impl_->local, &request), kLabel);
+  check_mpi(MPI_Ibarrier(impl_->local, &request), kLabel);
   wait_for_request(request, impl_->watchdog, kLabel);
-  MPI_CHECK(MPI_Win_sync(impl_->window), kLabel);
+  check_mpi(MPI_Win_sync(impl_->window), kLabel);
 }
 
 }  // namespace lockstep

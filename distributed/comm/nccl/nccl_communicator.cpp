@@ -1,5 +1,5 @@
-// Sums over NCCL: the id travels by MPI, initialisation does not block, errors are polled for, and
-// a failure aborts.
+// Sums over NCCL: the id travels by the control channel, initialisation does not block, errors are
+// polled for, and a failure aborts.
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -11,14 +11,13 @@
 #include <string>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/mpi/mpi_internal.h"
-
-// Throws Error(kInternal) with NCCL's own text when a call within the operation `label` fails.
-#define NCCL_CHECK(call, label) check_nccl((call), (label))
+#include "lockstep/distributed/comm/backoff.h"
+#include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
 namespace {
 
+// Throws Error(kInternal) with NCCL's own text when a call within the operation `label` fails.
 void check_nccl(ncclResult_t result, std::string_view label) {
   if (result == ncclSuccess || result == ncclInProgress) return;
   throw_error(ExitCode::kInternal,
@@ -43,11 +42,11 @@ ncclDataType_t nccl_type(const at::Tensor& tensor) {
 }
 
 // Rank 0's id on every rank. Versions must agree, else initialisation fails obscurely.
-ncclUniqueId shared_id(MpiSession::Impl& session) {
+ncclUniqueId shared_id(Session& session) {
   int version = 0;
-  NCCL_CHECK(ncclGetVersion(&version), "asking NCCL's version");
+  check_nccl(ncclGetVersion(&version), "asking NCCL's version");
   for (const std::string& other :
-       session.control->all_gather(std::to_string(version), "comparing NCCL's versions")) {
+       session.control().all_gather(std::to_string(version), "comparing NCCL's versions")) {
     if (other != std::to_string(version)) {
       throw_error(
           ExitCode::kUsage,
@@ -57,8 +56,8 @@ ncclUniqueId shared_id(MpiSession::Impl& session) {
     }
   }
   ncclUniqueId id{};
-  if (session.topology.rank == 0) NCCL_CHECK(ncclGetUniqueId(&id), "making NCCL's id");
-  const std::string bytes = session.control->broadcast(
+  if (session.topology().rank == 0) check_nccl(ncclGetUniqueId(&id), "making NCCL's id");
+  const std::string bytes = session.control().broadcast(
       std::string(id.internal, sizeof id.internal), 0, "sharing NCCL's id");
   std::memcpy(id.internal, bytes.data(), sizeof id.internal);
   return id;
@@ -66,11 +65,11 @@ ncclUniqueId shared_id(MpiSession::Impl& session) {
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(MpiSession::Impl& session, at::Device device)
-      : watchdog_(session.watchdog),
+  NcclCommunicator(Session& session, at::Device device)
+      : watchdog_(session.watchdog()),
         device_(device),
-        rank_(session.topology.rank),
-        world_size_(session.topology.world_size),
+        rank_(session.topology().rank),
+        world_size_(session.topology().world_size),
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {
     const c10::cuda::CUDAGuard guard(device_);
     const ncclUniqueId id = shared_id(session);
@@ -79,7 +78,7 @@ class NcclCommunicator final : public Communicator {
     const std::string label = "initialising NCCL";
     const Watchdog::Guard deadline = watchdog_.watch(label);
     try {
-      NCCL_CHECK(ncclCommInitRankConfig(&comm_, world_size_, id, rank_, &config), label);
+      check_nccl(ncclCommInitRankConfig(&comm_, world_size_, id, rank_, &config), label);
       settle(label);
     } catch (...) {
       end();
@@ -106,8 +105,8 @@ class NcclCommunicator final : public Communicator {
 
   void make_progress() override {
     ncclResult_t state = ncclSuccess;
-    NCCL_CHECK(ncclCommGetAsyncError(comm_, &state), "asking NCCL for errors");
-    NCCL_CHECK(state, "a collective under way");
+    check_nccl(ncclCommGetAsyncError(comm_, &state), "asking NCCL for errors");
+    check_nccl(state, "a collective under way");
   }
 
  private:
@@ -123,7 +122,7 @@ class NcclCommunicator final : public Communicator {
     at::cuda::CUDAEvent ready;
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
     ready.block(stream_);
-    NCCL_CHECK(call(), label);
+    check_nccl(call(), label);
     settle(label);
   }
 
@@ -132,10 +131,10 @@ class NcclCommunicator final : public Communicator {
   void settle(std::string_view label) {
     ncclResult_t state = ncclInProgress;
     for (Backoff backoff; state == ncclInProgress; backoff.pause()) {
-      NCCL_CHECK(ncclCommGetAsyncError(comm_, &state), label);
+      check_nccl(ncclCommGetAsyncError(comm_, &state), label);
       if (state != ncclInProgress) break;
     }
-    NCCL_CHECK(state, label);
+    check_nccl(state, label);
   }
 
   // In good order after everything is done; while an exception is under way peers may be lost, so
@@ -172,8 +171,8 @@ class NcclWork final : public PendingWork {
   void wait() override { done_.block(c10::cuda::getCurrentCUDAStream(tensor_.device().index())); }
 
  private:
-  at::Tensor
-      tensor_;  // kept until the work is waited for: its memory must not be given to somebody else
+  // Kept until the work is waited for: its memory must not be given to somebody else.
+  at::Tensor tensor_;
   at::cuda::CUDAEvent done_;
 };
 
@@ -208,7 +207,7 @@ void NcclCommunicator::broadcast(const at::Tensor& tensor, int root, std::string
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_nccl_communicator(MpiSession::Impl& session, at::Device device) {
+std::unique_ptr<Communicator> make_nccl_communicator(Session& session, at::Device device) {
   return std::make_unique<NcclCommunicator>(session, device);
 }
 

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "lockstep/core/nn/batch_norm.h"
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
 #include "lockstep/distributed/setup/devices.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/comm/mpi_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
 
@@ -90,18 +90,18 @@ void expect_sums(Communicator& communicator, at::Device device) {
 
 TEST_F(Gpu, NcclSumsAndBroadcasts) {
   if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
-  expect_sums(*session->make_nccl_communicator(device_), device_);
+  expect_sums(*session->make_communicator("nccl", device_), device_);
 }
 
 TEST_F(Gpu, MpiSumsGpuTensorsStagedThroughTheHost) {
-  expect_sums(*session->make_mpi_communicator(device_), device_);
+  expect_sums(*session->make_communicator("mpi", device_), device_);
 }
 
 TEST_F(Gpu, TrainingEqualsTheCpus) {
   Config config;
   config.distributed.batch_norm = "sync";
-  const auto gradients = session->make_mpi_communicator(device_);
-  const auto statistics = session->make_mpi_communicator(device_);
+  const auto gradients = session->make_communicator("mpi", device_);
+  const auto statistics = session->make_communicator("mpi", device_);
   TrainingRank on_gpu(config, *gradients, statistics.get(), device_);
   std::vector<double> losses;
   for (int64_t step = 0; step < 3; ++step)
@@ -120,7 +120,7 @@ TEST_F(Gpu, TrainingEqualsTheCpus) {
 TEST_F(Gpu, Bf16TrainingLearnsAndResumesWithTheSameLoss) {
   Config config;
   config.precision = "bf16";
-  const auto gradients = session->make_mpi_communicator(device_);
+  const auto gradients = session->make_communicator("mpi", device_);
   TrainingRank training(config, *gradients, nullptr, device_);
   std::vector<double> losses;
   TrainingState middle;

@@ -1,11 +1,18 @@
 // Runs the same cases on every rank of an MPI job: start it with mpirun.
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "tests/distributed/comm/mpi_fixture.h"
+#include "tests/distributed/comm/world_fixture.h"
 
 namespace lockstep::test {
 
 MpiSession* session = nullptr;
+
+std::vector<World> worlds() {
+  return {{"Mpi", [](const auto& body) { body(*session); }}};
+}
 
 }  // namespace lockstep::test
 

@@ -7,7 +7,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
 #include "tests/temporary_folder.h"
 

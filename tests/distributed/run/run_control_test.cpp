@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 
-namespace lockstep {
+namespace lockstep::test {
 namespace {
 
 ControlInput epoch_end(double loss) {
@@ -19,26 +19,21 @@ ControlInput epoch_end(double loss) {
 TEST(RunControl, EveryRankObeysRankZerosNumbers) {
   Config config;
   config.early_stopping.patience = 2;
-  std::vector<std::string> reasons(4);
-  std::vector<int64_t> epochs(4), best(4);
-  run_in_process(4, [&](InProcessRank& rank) {
-    RunControl control(config, *rank.control, {});
-    // The other ranks see numbers that would decide otherwise.
-    const double lie = rank.rank == 0 ? 0.0 : -1000.0 * rank.rank;
-    ControlRecord record;
-    for (double loss : {1.0, 0.5, 0.6, 0.7, 0.8}) {
-      record = control.exchange(epoch_end(loss + lie * control.state().epoch));
-      if (record.stop) break;
-    }
-    const auto r = static_cast<size_t>(rank.rank);
-    reasons[r] = record.reason;
-    epochs[r] = record.state.epoch;
-    best[r] = record.state.early_stopping.best_epoch;
-  });
-  for (size_t r = 0; r < 4; ++r) {
-    EXPECT_EQ(reasons[r], "early_stopping");
-    EXPECT_EQ(epochs[r], 4);
-    EXPECT_EQ(best[r], 2);
+  for (const int size : {1, 2, 3, 4, 7}) {
+    run_in_process(size, [&](InProcessRank& rank) {
+      RunControl control(config, *rank.control, {});
+      // The other ranks see numbers that would decide otherwise.
+      const double lie = rank.rank == 0 ? 0.0 : -1000.0 * rank.rank;
+      ControlRecord record;
+      for (double loss : {1.0, 0.5, 0.6, 0.7, 0.8}) {
+        record =
+            control.exchange(epoch_end(loss + lie * static_cast<double>(control.state().epoch)));
+        if (record.stop) break;
+      }
+      EXPECT_EQ(record.reason, "early_stopping");
+      EXPECT_EQ(record.state.epoch, 4);
+      EXPECT_EQ(record.state.early_stopping.best_epoch, 2);
+    });
   }
 }
 
@@ -92,4 +87,4 @@ TEST(RunControl, StepLimitCountsAsCompleted) {
 }
 
 }  // namespace
-}  // namespace lockstep
+}  // namespace lockstep::test

@@ -8,9 +8,9 @@
 #include <map>
 
 #include "lockstep/data/loading/sampler.h"
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 
-namespace lockstep {
+namespace lockstep::test {
 namespace {
 
 constexpr int64_t kImages = 101, kClasses = 7;
@@ -129,4 +129,4 @@ TEST(PredictionTally, EqualLossesAreInTheOrderOfTheirImages) {
 }
 
 }  // namespace
-}  // namespace lockstep
+}  // namespace lockstep::test

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
 
 namespace lockstep::test {

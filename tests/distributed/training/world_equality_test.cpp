@@ -1,7 +1,7 @@
 // N ranks equal 1 rank at the same global batch.
 #include <gtest/gtest.h>
 
-#include "lockstep/distributed/comm/in_process/in_process_communicator.h"
+#include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
 
 namespace lockstep::test {

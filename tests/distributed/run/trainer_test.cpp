@@ -1,0 +1,251 @@
+// Whole runs at 1, 2, 3, 4 and 7 ranks: how they go, how they end, what they leave behind.
+#include "lockstep/distributed/run/trainer.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <filesystem>
+#include <mutex>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/weights/safetensors.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "tests/distributed/run/small_run_fixture.h"
+#include "tests/temporary_folder.h"
+
+namespace lockstep::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TrainerTest : public testing::TestWithParam<int> {
+ protected:
+  int world_size() const { return GetParam(); }
+  // Keeps the run in `name`.
+  Complete keep(const std::string& name) const {
+    return
+        [folder = folder_ / name](int, TrainerOptions& options) { options.run_directory = folder; };
+  }
+  Complete resume(const std::string& name) const {
+    return [keep = keep(name), folder = folder_ / name](int rank, TrainerOptions& options) {
+      keep(rank, options);
+      if (rank != 0) return;
+      options.resume_from = load_newest_checkpoint(
+          folder, [](const std::string& warning) { ADD_FAILURE() << warning; });
+      ASSERT_TRUE(options.resume_from.has_value());
+    };
+  }
+  NamedTensors weights(const std::string& name, const char* file) const {
+    return load_safetensors((fs::path(folder_ / name) / file).string()).tensors;
+  }
+  bool exists(const std::string& name, const char* file) const {
+    return fs::exists(fs::path(folder_ / name) / file);
+  }
+
+  const TemporaryFolder folder_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Ranks, TrainerTest, testing::Values(1, 2, 3, 4, 7), [](const auto& info) {
+  return fmt::format("{}", info.param);
+});
+
+// Asks one rank to stop after `updates` updates; the last rank, so that it is not rank 0 where
+// there are others.
+Complete stop_after(int64_t updates, int world_size, const Complete& and_then) {
+  return [=](int rank, TrainerOptions& options) {
+    if (and_then) and_then(rank, options);
+    if (rank != world_size - 1) return;
+    options.stop_requested = [asked = int64_t{0}, updates]() mutable { return ++asked >= updates; };
+  };
+}
+
+void expect_end(const SmallRun& run, const std::string& reason, int64_t epochs, int64_t steps) {
+  for (const EndReport& end : run.ends) {
+    EXPECT_EQ(end.reason, reason);
+    EXPECT_EQ(end.epochs, epochs);
+    EXPECT_EQ(end.steps, steps);
+    EXPECT_EQ(end.best_epoch, run.ends[0].best_epoch);
+    EXPECT_EQ(end.test_loss, run.ends[0].test_loss);
+    EXPECT_EQ(end.peak_resident_bytes.size(), run.ends.size());
+  }
+  ASSERT_EQ(run.told.ends.size(), 1u);
+  EXPECT_EQ(run.told.ends[0].reason, reason);
+}
+
+void expect_same_bits(const NamedTensors& a, const NamedTensors& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].first, b[i].first);
+    EXPECT_TRUE(torch::equal(a[i].second, b[i].second)) << a[i].first;
+  }
+}
+
+TEST_P(TrainerTest, ACompletedRunEqualsThatOfOneRank) {
+  Config config = small_config();
+  config.optimizer.learning_rate = 1e-3;  // rounding grows with the rate
+  const SmallRun alone = small_run(1, config);
+  const SmallRun run = small_run(world_size(), config, keep("run"));
+  expect_end(run, "completed", 2, 6);
+  ASSERT_EQ(run.told.starts.size(), 1u);
+  EXPECT_EQ(run.told.starts[0].world_size, world_size());
+  EXPECT_EQ(run.told.starts[0].updates_per_epoch, 3);
+  ASSERT_EQ(run.told.steps.size(), 6u);
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(run.told.steps[i].step, static_cast<int64_t>(i) + 1);
+    EXPECT_NEAR(run.told.steps[i].loss / alone.told.steps[i].loss, 1.0, 1e-4) << i;
+  }
+  ASSERT_EQ(run.told.epochs.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    const EpochReport& epoch = run.told.epochs[i];
+    EXPECT_NEAR(*epoch.validation_loss / *alone.told.epochs[i].validation_loss, 1.0, 1e-4);
+    const double right = *epoch.validation_accuracy * kValidationImages;
+    EXPECT_NEAR(right, std::round(right), 1e-9);
+  }
+  ASSERT_EQ(run.told.tests.size(), 1u);
+  EXPECT_EQ(run.told.tests[0].predictions.images, kTestImages);
+  EXPECT_NEAR(*run.ends[0].test_loss / *alone.ends[0].test_loss, 1.0, 1e-4);
+  EXPECT_TRUE(exists("run", "best.safetensors"));
+  EXPECT_TRUE(exists("run", "checkpoints/00000006/manifest.json"));
+}
+
+TEST_P(TrainerTest, EarlyStoppingTestsTheBestWeights) {
+  Config config = small_config();
+  config.epochs = 1;
+  const SmallRun first_epoch = small_run(world_size(), config);
+  config.epochs = 10;
+  config.early_stopping.patience = 2;
+  config.early_stopping.min_delta = 1e6;  // nothing after the first epoch counts as better
+  const SmallRun run = small_run(world_size(), config, keep("run"));
+  expect_end(run, "early_stopping", 3, 9);
+  EXPECT_EQ(run.ends[0].best_epoch, 1);
+  EXPECT_EQ(run.ends[0].epochs_without_improvement, 2);
+  EXPECT_EQ(run.told.epochs.back().patience_left, 0);
+  EXPECT_EQ(run.ends[0].test_loss, first_epoch.ends[0].test_loss);
+}
+
+TEST_P(TrainerTest, AStopThatOneRankAsksForIsSavedAndResumedWithTheSameBits) {
+  const Config config = small_config();
+  const SmallRun whole = small_run(world_size(), config, keep("whole"));
+  const SmallRun first =
+      small_run(world_size(), config, stop_after(4, world_size(), keep("parts")));
+  expect_end(first, "interrupted", 1, 4);
+  EXPECT_FALSE(first.ends[0].test_loss.has_value());
+  const SmallRun second = small_run(world_size(), config, resume("parts"));
+  expect_end(second, "completed", 2, 6);
+  EXPECT_EQ(second.told.starts[0].resumed_step, 4);
+  EXPECT_EQ(second.told.steps.front().step, 5);
+  EXPECT_EQ(second.told.epochs.back().train_loss, whole.told.epochs.back().train_loss);
+  EXPECT_EQ(second.ends[0].test_loss, whole.ends[0].test_loss);
+  expect_same_bits(weights("parts", "last.safetensors"), weights("whole", "last.safetensors"));
+}
+
+TEST_P(TrainerTest, AnotherNumberOfRanksGoesOnWithARun) {
+  Config config = small_config();
+  config.optimizer.learning_rate = 1e-3;
+  const SmallRun whole = small_run(1, config);
+  small_run(2, config, stop_after(2, 2, keep("run")));
+  const SmallRun rest = small_run(world_size(), config, resume("run"));
+  expect_end(rest, "completed", 2, 6);
+  ASSERT_EQ(rest.told.steps.size(), 4u);
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_NEAR(rest.told.steps[i].loss / whole.told.steps[i + 2].loss, 1.0, 1e-4) << i;
+}
+
+TEST_P(TrainerTest, ADivergedRunStopsOnEveryRankAndSavesNothing) {
+  Config config = small_config();
+  config.optimizer.learning_rate = 1e38;
+  const SmallRun run = small_run(world_size(), config, keep("run"));
+  for (const EndReport& end : run.ends) {
+    EXPECT_EQ(end.reason, "diverged");
+    EXPECT_EQ(end.steps, run.ends[0].steps);
+    EXPECT_LT(end.steps, 3);
+    EXPECT_FALSE(end.test_loss.has_value());
+  }
+  EXPECT_FALSE(exists("run", "checkpoints"));
+  EXPECT_FALSE(exists("run", "last.safetensors"));
+}
+
+TEST_P(TrainerTest, TheStepLimitEndsARunWithinAnEpochTestedAndSaved) {
+  Config config = small_config();
+  config.limits.steps = 4;
+  const SmallRun run = small_run(world_size(), config, keep("run"));
+  expect_end(run, "completed", 1, 4);
+  EXPECT_TRUE(run.ends[0].test_loss.has_value());
+  EXPECT_EQ(run.told.epochs.size(), 2u);  // the second one's line is of its first update
+  EXPECT_TRUE(exists("run", "checkpoints/00000004/manifest.json"));
+  // A run at its limit has nothing left to do.
+  const SmallRun again = small_run(world_size(), config, resume("run"));
+  expect_end(again, "completed", 1, 4);
+  EXPECT_TRUE(again.told.steps.empty());
+}
+
+TEST_P(TrainerTest, TheWallTimeLimitSavesAndStops) {
+  Config config = small_config();
+  config.limits.wall_time_seconds = 1e-9;
+  const SmallRun run = small_run(world_size(), config, keep("run"));
+  expect_end(run, "interrupted", 0, 1);
+  EXPECT_TRUE(exists("run", "checkpoints/00000001/manifest.json"));
+}
+
+TEST_P(TrainerTest, AveragedWeightsSurviveAResume) {
+  Config config = small_config();
+  config.optimizer.ema_decay = 0.5;
+  small_run(world_size(), config, keep("whole"));
+  small_run(world_size(), config, stop_after(4, world_size(), keep("parts")));
+  small_run(world_size(), config, resume("parts"));
+  expect_same_bits(weights("parts", "last.safetensors"), weights("whole", "last.safetensors"));
+}
+
+TEST_P(TrainerTest, ADryRunMakesOneUpdateAndWritesNothing) {
+  const Config config = small_config();
+  const auto complete = [&](int rank, TrainerOptions& options) {
+    keep("run")(rank, options);
+    options.dry_run = true;
+  };
+  const SmallRun run = small_run(world_size(), config, complete);
+  for (const EndReport& end : run.ends) {
+    EXPECT_EQ(end.steps, 1);
+    EXPECT_EQ(end.peak_resident_bytes.size(), static_cast<size_t>(world_size()));
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+TEST_P(TrainerTest, TheRangeTestGivesEveryRankTheSameLosses) {
+  const auto range_test = [](int ranks) {
+    std::vector<std::vector<LrFinderPoint>> points(static_cast<size_t>(ranks));
+    with_trainers(ranks, small_config(), {}, [&](int rank, Trainer& trainer) {
+      LrFinder finder({.start = 1e-6, .end = 1e-4, .updates = 20});
+      EXPECT_TRUE(trainer.run_range_test(finder));
+      points[static_cast<size_t>(rank)] = finder.points();
+    });
+    return points;
+  };
+  const auto alone = range_test(1);
+  const auto points = range_test(world_size());
+  ASSERT_EQ(alone[0].size(), 20u);
+  for (const auto& of_rank : points) {
+    ASSERT_EQ(of_rank.size(), 20u);
+    for (size_t i = 0; i < 20; ++i) {
+      EXPECT_EQ(of_rank[i].loss, points[0][i].loss);
+      EXPECT_NEAR(of_rank[i].loss / alone[0][i].loss, 1.0, 1e-4);
+    }
+  }
+}
+
+TEST_P(TrainerTest, AFolderThatCannotBeWrittenIsEveryRanksError) {
+  const auto complete = [](int, TrainerOptions& options) {
+    options.run_directory = "/dev/null/run";
+  };
+  int refused = 0;
+  std::mutex mutex;
+  with_trainers(world_size(), small_config(), complete, [&](int, Trainer& trainer) {
+    EXPECT_THROW(trainer.run(), AgreedError);
+    const std::lock_guard lock(mutex);
+    ++refused;
+  });
+  EXPECT_EQ(refused, world_size());
+}
+
+}  // namespace
+}  // namespace lockstep::test
