@@ -34,8 +34,9 @@ at::Tensor batch_norm_eval(const at::Tensor& x,
                            const at::Tensor& residual,
                            bool relu) {
   const bool differentiable =
-      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad() ||
-                                     (residual.defined() && residual.requires_grad()));
+      at::GradMode::is_enabled() &&
+      (x.requires_grad() || weight.requires_grad() || bias.requires_grad() ||
+       (residual.defined() && residual.requires_grad()));
   if (differentiable || x.numel() == 0) {
     return composed_eval(x, weight, bias, running_mean, running_variance, epsilon, residual, relu);
   }

@@ -7,6 +7,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/batch_norm_passes.h"
+#include "lockstep/core/nn/second_derivative.h"
 
 namespace lockstep {
 namespace {
@@ -126,6 +127,7 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    refuse_second_derivative("batch_norm");
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &mean = saved[2],
                      &inverse_deviation = saved[3], &y = saved[6];

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "lockstep/core/base/error.h"
 #include "lockstep/core/kernels/max_pool_kernels.h"
+#include "lockstep/core/nn/second_derivative.h"
 
 namespace lockstep {
 namespace {
@@ -69,7 +69,7 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    LOCKSTEP_CHECK(!at::GradMode::is_enabled(), "max_pool has no second derivative");
+    refuse_second_derivative("max_pool");
     const at::Tensor taps = context->get_saved_variables()[0];
     const std::vector<int64_t> o = context->saved_data["options"].toIntVector();
     const at::Tensor dy = gradients[0].contiguous(kLayout);

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "lockstep/core/base/error.h"
 #include "lockstep/core/kernels/batch_norm_kernels.h"
 #include "tests/core/nn/batch_norm_reference.h"
 
@@ -257,6 +258,34 @@ TEST(BatchNorm, EvaluationPassesGradientsWhereTheyAreWanted) {
       batch_norm_eval(x, ones, torch::zeros({4}), torch::zeros({4}), variance, 0.0, {}, false);
   y.sum().backward();
   EXPECT_TRUE(at::allclose(x.grad(), at::full_like(x, 0.5)));
+}
+
+TEST(BatchNorm, EvaluationPassesGradientsToABiasAlone) {
+  const at::Tensor x = torch::randn({2, 4, 3, 3}), ones = torch::ones({4});
+  const at::Tensor bias = torch::zeros({4}).requires_grad_();
+  const at::Tensor y = batch_norm_eval(x, ones, bias, torch::zeros({4}), ones, 0.0, {}, false);
+  ASSERT_TRUE(y.requires_grad());
+  y.sum().backward();
+  EXPECT_TRUE(at::equal(bias.grad(), torch::full({4}, 18.0f)));
+}
+
+TEST(BatchNorm, RefusesASecondDerivative) {
+  const at::Tensor x = torch::randn({2, 4, 3, 3}).requires_grad_();
+  const BatchNormResult result =
+      batch_norm_train(x, torch::ones({4}), torch::zeros({4}), 1e-5, {}, true, nullptr);
+  try {
+    torch::autograd::grad({result.y[0].square().sum()},
+                          {x},
+                          /*grad_outputs=*/{},
+                          /*retain_graph=*/true,
+                          /*create_graph=*/true);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_NE(std::string(error.what()).find("batch_norm has no second derivative"),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(BatchNorm, LayerKeepsRunningStatisticsAsPyTorchDoes) {

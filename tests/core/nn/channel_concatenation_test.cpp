@@ -45,6 +45,30 @@ TEST(ChannelConcatenation, EqualsConcatenation) {
   for (size_t i = 0; i < copied.size(); ++i) EXPECT_TRUE(at::equal(copied[i], joined[i])) << i;
 }
 
+// Its backward only takes slices, which autograd follows: with branches of torch's own.
+TEST(ChannelConcatenation, HasTheSecondDerivativeOfConcatenation) {
+  const auto second_derivative = [](bool joined) {
+    torch::manual_seed(3);
+    const at::Tensor a = torch::randn({2, 4, 3, 3}).contiguous(kNhwc).requires_grad_();
+    const at::Tensor b = torch::randn({2, 8, 3, 3}).contiguous(kNhwc).requires_grad_();
+    ChannelConcatenation output(a, 12);
+    // The branches' values lie in the slices; what autograd follows are the leaves.
+    std::vector<at::Tensor> branches;
+    for (const at::Tensor& leaf : {a, b}) {
+      const at::Tensor slice = output.next(leaf.size(1));
+      const at::NoGradGuard no_grad;
+      slice.copy_(leaf);
+      leaf.set_data(slice);
+      branches.push_back(leaf);
+    }
+    const at::Tensor y = joined ? output.join(branches) : at::cat(branches, 1);
+    const auto first = torch::autograd::grad({y.pow(3).sum()}, {a, b}, {}, true, true);
+    return torch::autograd::grad({first[0].sum() + first[1].sum()}, {a, b});
+  };
+  const auto expected = second_derivative(false), found = second_derivative(true);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(found[i], expected[i])) << i;
+}
+
 TEST(ChannelConcatenation, GivesItsBranchesSlicesOfOneTensor) {
   const at::Tensor like = torch::zeros({2, 7, 3, 3}, at::kBFloat16);
   ChannelConcatenation output(like, 12);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/core/base/error.h"
 #include "lockstep/core/kernels/instruction_set.h"
 
 namespace lockstep {
@@ -144,6 +145,18 @@ INSTANTIATE_TEST_SUITE_P(EachInstructionSet,
                                            InstructionSet::kAvx2,
                                            InstructionSet::kAvx512),
                          name_of);
+
+TEST(MaxPoolElsewhere, RefusesASecondDerivative) {
+  const at::Tensor x = torch::randn({2, 16, 8, 8}).contiguous(kLast).requires_grad_();
+  const at::Tensor y = max_pool(x, {.size = 3, .stride = 2});
+  try {
+    torch::autograd::grad(
+        {y.square().sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage) << error.what();
+  }
+}
 
 TEST(MaxPoolElsewhere, IsAtensForOtherLayoutsAndTypes) {
   const MaxPoolOptions options{.size = 3, .stride = 2, .padding = 1};
