@@ -1,5 +1,6 @@
 #include "lockstep/core/training/flat_parameters.h"
 
+#include <ATen/MemoryOverlap.h>
 #include <torch/nn/module.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/normalization.h>
@@ -46,6 +47,25 @@ at::Tensor view_of(const at::Tensor& flat,
   return range.view(shape);
 }
 
+// One place in flat memory is one parameter: tied ones would get two that drift apart, and a
+// gradient that counts twice or not at all.
+void refuse_tied(const std::vector<FlatEntry>& entries) {
+  for (size_t i = 0; i < entries.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const at::Tensor &a = entries[i].leaf, &b = entries[j].leaf;
+      const at::MemOverlapStatus overlap = at::get_overlap_status(a, b);
+      if (!a.is_same(b) && overlap != at::MemOverlapStatus::Full &&
+          overlap != at::MemOverlapStatus::Partial)
+        continue;
+      throw_error(ExitCode::kUsage,
+                  "the parameters '{}' and '{}' share their memory (tied weights), which flat "
+                  "parameters cannot follow: register the tensor once and use it in both places",
+                  entries[i].name,
+                  entries[j].name);
+    }
+  }
+}
+
 // Without a place yet, frozen ones first. Backward finishes the others roughly in the reverse order
 // of their registration.
 std::vector<FlatEntry> ordered_entries(const torch::nn::Module& module,
@@ -69,6 +89,7 @@ std::vector<FlatEntry> ordered_entries(const torch::nn::Module& module,
     entry.frozen = !parameter.requires_grad();
     ordered.push_back(std::move(entry));
   }
+  refuse_tied(ordered);
   std::ranges::stable_partition(ordered, [](const FlatEntry& entry) { return entry.frozen; });
   LOCKSTEP_CHECK(!ordered.back().frozen, "all parameters of the module are frozen");
   return ordered;

@@ -43,7 +43,8 @@ struct FlatBucket {
 // Takes over the parameters of `module`, which must be on its final device in float32: re-points
 // them with set_data. Frozen parameters (requires_grad false) lie before the first bucket: they are
 // neither reduced nor updated. Sizes and order depend on the module alone, so they are equal on all
-// ranks. Throws Error(kInternal) for parameters that are not float32, and when all are frozen.
+// ranks. Throws Error(kInternal) for parameters that are not float32, and when all are frozen;
+// Error(kUsage) that names both for tied ones: parameters that share memory.
 class FlatParameters {
  public:
   FlatParameters(torch::nn::Module& module, const FlatOptions& options);
