@@ -44,50 +44,127 @@ std::vector<fs::path> checkpoint_folders(const std::string& run_directory) {
   return folders;
 }
 
-// Throws Error for a folder whose files are not exactly what its manifest says.
-json verified_manifest(const fs::path& folder, std::map<std::string, std::string>& files) {
-  json manifest;
+struct Manifest {
+  std::map<std::string, std::string> sha256;  // by file
+  std::string data_digest;
+};
+
+void require_there(const std::string& path) {
+  std::error_code ignored;
+  if (fs::status(path, ignored).type() == fs::file_type::not_found)
+    throw_error(ExitCode::kBadData, "{} is missing", path);
+}
+
+// Throws Error(kBadData) naming the file for one that is not there or not a manifest.
+Manifest read_manifest(const fs::path& folder) {
+  const std::string path = (folder / "manifest.json").string();
+  require_there(path);
+  Manifest manifest;
+  int version = 0;
   try {
-    manifest = json::parse(read_file((folder / "manifest.json").string(), 1 << 20));
-    if (manifest.at("format_version").get<int>() != kFormatVersion) {
-      throw_error(ExitCode::kBadData,
-                  "{} has format version {}, this program reads {}",
-                  folder.string(),
-                  manifest.at("format_version").get<int>(),
-                  kFormatVersion);
-    }
-    std::vector<std::string> names(std::begin(kFiles), std::end(kFiles));
-    if (manifest.at("sha256").contains(kAverageFile)) names.push_back(kAverageFile);
-    for (const std::string& name : names) {
-      const std::string path = (folder / name).string();
-      std::string bytes = read_file(path);
-      if (sha256_hex(bytes) != manifest.at("sha256").at(name).get<std::string>()) {
-        throw_error(ExitCode::kBadData, "{} is damaged: its SHA-256 is not the manifest's", path);
-      }
-      files[name] = std::move(bytes);
+    const json object = json::parse(read_file(path, 1 << 20));
+    object.at("format_version").get_to(version);
+    if (version == kFormatVersion) {
+      object.at("data_digest").get_to(manifest.data_digest);
+      object.at("sha256").get_to(manifest.sha256);
     }
   } catch (const json::exception& error) {
-    throw_error(
-        ExitCode::kBadData, "{} is damaged: {}", (folder / "manifest.json").string(), error.what());
+    throw_error(ExitCode::kBadData, "{} is damaged: {}", path, error.what());
+  }
+  if (version != kFormatVersion) {
+    throw_error(ExitCode::kBadData,
+                "{} has format version {}, this program reads {}",
+                folder.string(),
+                version,
+                kFormatVersion);
+  }
+  for (const char* name : kFiles) {
+    if (!manifest.sha256.contains(name))
+      throw_error(ExitCode::kBadData, "{} is damaged: it does not name {}", path, name);
   }
   return manifest;
 }
 
+// Takes each file that the manifest names to `take`, once its bytes are the manifest's. Throws
+// Error for a folder whose files are not exactly what its manifest says.
+void verify(const fs::path& folder,
+            const Manifest& manifest,
+            const std::function<void(const std::string& name, std::string bytes)>& take) {
+  std::vector<std::string> names(std::begin(kFiles), std::end(kFiles));
+  if (manifest.sha256.contains(kAverageFile)) names.push_back(kAverageFile);
+  for (const std::string& name : names) {
+    const std::string path = (folder / name).string();
+    require_there(path);
+    std::string bytes = read_file(path);
+    if (sha256_hex(bytes) != manifest.sha256.at(name))
+      throw_error(ExitCode::kBadData, "{} is damaged: its SHA-256 is not the manifest's", path);
+    take(name, std::move(bytes));
+  }
+}
+
 CheckpointContents load_checkpoint(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  const json manifest = verified_manifest(folder, files);
+  const Manifest manifest = read_manifest(folder);
   CheckpointContents contents;
-  const auto path = [&](const char* name) { return (folder / name).string(); };
-  contents.model =
-      parse_safetensors(files.at("model.safetensors"), path("model.safetensors")).tensors;
-  contents.optimizer =
-      parse_safetensors(files.at("optimizer.safetensors"), path("optimizer.safetensors")).tensors;
-  if (const auto it = files.find(kAverageFile); it != files.end())
-    contents.average = parse_safetensors(it->second, path(kAverageFile)).tensors;
-  contents.state = control_state_from_json(files.at("state.json"), path("state.json"));
-  contents.config_json = files.at("config.json");
-  contents.data_digest = manifest.value("data_digest", "");
+  contents.data_digest = manifest.data_digest;
+  verify(folder, manifest, [&](const std::string& name, std::string bytes) {
+    const std::string path = (folder / name).string();
+    if (name == "model.safetensors") {
+      contents.model = parse_safetensors(bytes, path).tensors;
+    } else if (name == "optimizer.safetensors") {
+      contents.optimizer = parse_safetensors(bytes, path).tensors;
+    } else if (name == kAverageFile) {
+      contents.average = parse_safetensors(bytes, path).tensors;
+    } else if (name == "state.json") {
+      contents.state = control_state_from_json(bytes, path);
+    } else {
+      contents.config_json = std::move(bytes);
+    }
+  });
   return contents;
+}
+
+// Bytes of the files in a folder: what tells cheaply that a whole one has not been cut since.
+uintmax_t size_of(const fs::path& folder) {
+  uintmax_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    std::error_code error;
+    if (const uintmax_t size = entry.file_size(error); !error) bytes += size;
+  }
+  return bytes;
+}
+
+enum class Soundness { kWhole, kDamaged, kUnknown };
+
+// kUnknown: what failed was reading, which may succeed another time.
+Soundness soundness(const fs::path& folder, WholeCheckpoints& known) {
+  const auto it = known.find(folder.string());
+  if (it != known.end() && it->second == size_of(folder)) return Soundness::kWhole;
+  try {
+    verify(folder, read_manifest(folder), [](const std::string&, const std::string&) {});
+  } catch (const Error& error) {
+    return error.code() == ExitCode::kBadData ? Soundness::kDamaged : Soundness::kUnknown;
+  }
+  known[folder.string()] = size_of(folder);
+  return Soundness::kWhole;
+}
+
+// What was just written stays, then the newest whole ones: `keep` in all. Damaged ones go, whatever
+// their step: they would be tried first at the next resumption, and are of no use.
+void prune(const std::string& run_directory,
+           const fs::path& written,
+           int64_t keep,
+           WholeCheckpoints& known) {
+  int64_t kept = 1;
+  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+    if (folder == written) continue;
+    const Soundness found = kept < keep ? soundness(folder, known) : Soundness::kDamaged;
+    if (found == Soundness::kWhole) ++kept;
+    if (found != Soundness::kDamaged) continue;
+    known.erase(folder.string());
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+  }
 }
 
 }  // namespace
@@ -139,7 +216,8 @@ void restore_optimizer(Optimizer& optimizer,
 
 void save_checkpoint(const std::string& run_directory,
                      const CheckpointContents& contents,
-                     int64_t keep) {
+                     int64_t keep,
+                     WholeCheckpoints* known) {
   std::error_code ignored;
   fs::create_directories(checkpoints_folder(run_directory), ignored);
   std::map<std::string, std::string> files = {
@@ -164,9 +242,10 @@ void save_checkpoint(const std::string& run_directory,
     write_file_durably((fs::path(temporary) / "manifest.json").string(), manifest.dump(2) + "\n");
   });
 
-  const auto folders = checkpoint_folders(run_directory);
-  for (size_t i = static_cast<size_t>(std::max<int64_t>(1, keep)); i < folders.size(); ++i)
-    fs::remove_all(folders[i], ignored);
+  WholeCheckpoints none;
+  WholeCheckpoints& whole = known ? *known : none;
+  whole[folder.string()] = size_of(folder);
+  prune(run_directory, folder, keep, whole);
 }
 
 std::optional<CheckpointContents> load_newest_checkpoint(

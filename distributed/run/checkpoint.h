@@ -1,7 +1,9 @@
 // Checkpoints: folders that are there whole or not at all, verified when read.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,8 +20,7 @@ namespace lockstep {
 //   optimizer.safetensors  flat optimizer state, cut into one tensor a parameter
 //   ema.safetensors        averaged weights, where they are averaged
 //   state.json             ControlState
-//   manifest.json          format version, step, config and data digest, SHA-256 and size of the
-//   other files
+//   manifest.json          format version, step, epoch, data digest, SHA-256 of the other files
 struct CheckpointContents {
   NamedTensors model;
   NamedTensors optimizer;  // "momentum/conv1.weight", …, and "step"
@@ -36,11 +37,18 @@ void restore_optimizer(Optimizer& optimizer,
                        const FlatParameters& parameters,
                        const NamedTensors& tensors);
 
-// Writes durably, then removes all but the newest `keep`. Rank 0 alone calls it. Throws
-// Error(kInputOutput); older checkpoints are kept then.
+// Checkpoints that this process has written or read through, by folder, with their bytes: a run
+// that saves often need not read them again each time.
+using WholeCheckpoints = std::map<std::string, uintmax_t>;
+
+// Writes durably, then removes all but `keep`: the one just written, then the newest of the others
+// that verify. Damaged ones do not count and are removed, those of later steps included; ones that
+// cannot be read for now do not count either. Rank 0 alone calls it. Throws Error(kInputOutput);
+// older checkpoints are kept then.
 void save_checkpoint(const std::string& run_directory,
                      const CheckpointContents& contents,
-                     int64_t keep);
+                     int64_t keep,
+                     WholeCheckpoints* known = nullptr);
 
 // The newest checkpoint that verifies; damaged ones are named through `warn` and passed over.
 // nullopt when there is none at all; Error(kBadData) when there are only damaged ones.

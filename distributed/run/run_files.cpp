@@ -61,7 +61,8 @@ void RunFiles::save(const ControlRecord& record,
                      .state = record.state,
                      .config_json = config_to_json(config_),
                      .data_digest = data_digest_},
-                    config_.checkpoint.keep);
+                    config_.checkpoint.keep,
+                    &whole_checkpoints_);
   });
 }
 

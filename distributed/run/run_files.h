@@ -45,6 +45,7 @@ class RunFiles {
   std::string data_digest_;
   std::map<std::string, std::string> metadata_;
   ControlChannel& control_;
+  WholeCheckpoints whole_checkpoints_;
 };
 
 }  // namespace lockstep

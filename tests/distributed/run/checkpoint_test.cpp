@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -18,7 +20,7 @@ namespace fs = std::filesystem;
 
 class CheckpointTest : public testing::Test {
  protected:
-  void save(int64_t step, float value) {
+  void save(int64_t step, float value, int64_t keep = 3, WholeCheckpoints* known = nullptr) {
     CheckpointContents contents;
     contents.model = {{"w", torch::full({4, 3}, value)}};
     contents.optimizer = {{"momentum/w", torch::full({4, 3}, -value)}};
@@ -26,7 +28,7 @@ class CheckpointTest : public testing::Test {
     contents.state.step = step;
     contents.config_json = "{}";
     contents.data_digest = "abc";
-    save_checkpoint(folder_, contents, 3);
+    save_checkpoint(folder_, contents, keep, known);
   }
   std::optional<CheckpointContents> load() {
     warnings_.clear();
@@ -35,6 +37,18 @@ class CheckpointTest : public testing::Test {
   }
   std::string file(int64_t step, const char* name) const {
     return (fs::path(folder_) / "checkpoints" / fmt::format("{:08}", step) / name).string();
+  }
+
+  void damage(int64_t step, const char* name) const {
+    std::string bytes = read_file(file(step, name));
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    std::ofstream(file(step, name), std::ios::binary) << bytes;
+  }
+  std::set<int64_t> steps() const {
+    std::set<int64_t> found;
+    for (const auto& entry : fs::directory_iterator(fs::path(folder_) / "checkpoints"))
+      found.insert(std::stoll(entry.path().filename().string()));
+    return found;
   }
 
   const TemporaryFolder temporary_;
@@ -100,6 +114,63 @@ TEST_F(CheckpointTest, OnlyDamagedOnesAreAnErrorNeverAFreshStart) {
     EXPECT_EQ(error.code(), ExitCode::kBadData);
     EXPECT_NE(std::string(error.what()).find("only damaged"), std::string::npos);
   }
+}
+
+TEST_F(CheckpointTest, ADamagedLaterOneNeverCostsTheOneJustWritten) {
+  save(100, 1);
+  save(110, 2);
+  damage(110, "model.safetensors");
+  ASSERT_EQ(load()->state.step, 100);
+  for (const int64_t step : {102, 104}) {
+    save(step, 3, /*keep=*/1);
+    EXPECT_EQ(steps(), std::set<int64_t>{step});
+    EXPECT_EQ(load()->state.step, step);
+    EXPECT_TRUE(warnings_.empty());
+  }
+}
+
+TEST_F(CheckpointTest, DamagedOnesDoNotCountAmongThoseKept) {
+  for (const int64_t step : {10, 20, 30}) save(step, 1);
+  damage(20, "optimizer.safetensors");
+  fs::remove(file(30, "state.json"));
+  save(40, 2);
+  EXPECT_EQ(steps(), (std::set<int64_t>{10, 40}));
+}
+
+TEST_F(CheckpointTest, AKnownOneThatWasCutIsReadAgain) {
+  WholeCheckpoints known;
+  for (const int64_t step : {10, 20, 30}) save(step, 1, 3, &known);
+  std::ofstream(file(20, "state.json")) << "{";
+  save(40, 2, 3, &known);
+  EXPECT_EQ(steps(), (std::set<int64_t>{10, 30, 40}));
+}
+
+TEST_F(CheckpointTest, AWholeLaterOneCountsAfterTheOneJustWritten) {
+  save(110, 1);
+  save(105, 2, /*keep=*/2);
+  EXPECT_EQ(steps(), (std::set<int64_t>{105, 110}));
+  save(106, 2, /*keep=*/1);
+  EXPECT_EQ(steps(), std::set<int64_t>{106});
+}
+
+TEST_F(CheckpointTest, AManifestWithFieldsOfWrongTypesIsDamagedNotAFault) {
+  save(10, 1);
+  const std::string path = file(10, "manifest.json");
+  const nlohmann::json whole = nlohmann::json::parse(read_file(path));
+  const auto refused = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json wrong = whole;
+    wrong[key] = value;
+    std::ofstream(path) << wrong.dump();
+    EXPECT_THROW(load(), Error) << key;
+    ASSERT_EQ(warnings_.size(), 1u) << key;
+    EXPECT_NE(warnings_[0].find(path), std::string::npos) << warnings_[0];
+  };
+  for (const nlohmann::json& value : {nlohmann::json(5), nlohmann::json::array({1})}) {
+    refused("data_digest", value);
+    refused("sha256", value);
+    refused("format_version", value.is_number() ? nlohmann::json("one") : value);
+  }
+  refused("sha256", {{"model.safetensors", 7}});
 }
 
 TEST(Resume, GivesTheSameBitsAsGoingOn) {
