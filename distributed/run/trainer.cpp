@@ -114,6 +114,7 @@ struct Trainer::Impl {
             *model, parameters, options.resume_from->average, "the checkpoint's averaged weights");
       });
       text = to_json(options.resume_from->state);
+      options.resume_from.reset();  // its memory is the run's from here on
     });
     text = session.control().broadcast(text, 0, "run state");
     share_weights();

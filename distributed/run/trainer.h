@@ -21,8 +21,9 @@ namespace lockstep {
 struct TrainerOptions {
   // Rank 0 writes weights and checkpoints there; empty: nothing is written. Equal on every rank.
   std::string run_directory;
-  std::optional<CheckpointContents> resume_from;  // rank 0's counts: the trainer shares it
-  bool dry_run = false;                           // one step, no files
+  // Rank 0's counts: the trainer shares it, and gives its memory back before it has been made.
+  std::optional<CheckpointContents> resume_from;
+  bool dry_run = false;  // one step, no files
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.
   std::function<bool()> stop_requested;

@@ -49,7 +49,7 @@ void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
   }
 }
 
-int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Session& session) {
+int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& session) {
   const Config& config = trained.config;
   choose_threads(session);
   DeviceChoice device;
@@ -64,6 +64,7 @@ int evaluate_on(const EvaluateOptions& options, const TrainedModel& trained, Ses
   agree(session.control(), "loading the weights", [&] {
     check_fits(trained, info);
     model = restore_model(trained, format);
+    trained.file.tensors.clear();  // the model has its own
   });
   // The run's own normalisation, not this file's.
   info.mean = trained.mean;

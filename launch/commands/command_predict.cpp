@@ -114,7 +114,7 @@ void answer(const Pictures& pictures,
 
 int run_predict(const PredictOptions& options) {
   tune_allocator();
-  const TrainedModel trained = load_trained(options.source, options.weights);
+  TrainedModel trained = load_trained(options.source, options.weights);
   const int64_t channels = trained.options.image_channels, side = trained.options.image_size;
   if (channels != 1 && channels != 3) {
     throw_error(ExitCode::kBadData,
@@ -124,6 +124,7 @@ int run_predict(const PredictOptions& options) {
   }
   const BatchFormat format = batch_format(trained.config, at::kCPU);
   const auto model = restore_model(trained, format);
+  trained.file.tensors.clear();  // the model has its own
   int code = 0;
   Pictures waiting;
   for (const std::string& path : options.pictures) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -198,7 +199,7 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   });
   ImageStore store(session, config.data, image_file(config, session));
   check_same_data(output, trainer_options.run_directory, store.info(), session);
-  if (output) trainer_options.resume_from = std::move(output->checkpoint());
+  if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
 
   const StopSignals signals;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
