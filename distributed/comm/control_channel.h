@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lockstep/distributed/comm/watchdog.h"
+
 namespace lockstep {
 
 // Every rank calls the same operations in the same order. Blocking, under the watchdog's deadline.
@@ -18,6 +20,9 @@ class ControlChannel {
   // The root's bytes, on every rank.
   virtual std::string broadcast(const std::string& bytes, int root, std::string_view label) = 0;
   virtual void barrier(std::string_view label) = 0;
+  // Watchdog::watch_files: every rank holds one around the operation for which some of them read or
+  // write files, so that those that work and those that wait stand under the deadline of file work.
+  virtual Watchdog::Guard watch_files(std::string_view label) = 0;
 };
 
 // The root's number, bit for bit, on every rank.

@@ -123,6 +123,13 @@ void agree(ControlChannel& control, const std::string& what, const std::function
   throw AgreedError(code, message);
 }
 
+void agree_on_files(ControlChannel& control,
+                    const std::string& what,
+                    const std::function<void()>& work) {
+  const Watchdog::Guard files = control.watch_files(what);
+  agree(control, what, work);
+}
+
 void compare_ranks(ControlChannel& control, const std::vector<PreflightField>& fields) {
   const std::vector<std::string> packed =
       control.all_gather(pack_fields(fields), "comparing the ranks");

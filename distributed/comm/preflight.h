@@ -21,6 +21,13 @@ class AgreedError : public Error {
 // alike). Keeps a failure on one rank from leaving the others waiting. Collective.
 void agree(ControlChannel& control, const std::string& what, const std::function<void()>& work);
 
+// The same for work that reads or writes files: a slow disk may take longer than any peer should be
+// waited for, so that the ranks that work and those that wait stand under the deadline of file work
+// (Watchdog::watch_files). Collective.
+void agree_on_files(ControlChannel& control,
+                    const std::string& what,
+                    const std::function<void()>& work);
+
 // One thing that must be equal on all ranks.
 struct PreflightField {
   std::string name;   // "configuration", "data file", "program"

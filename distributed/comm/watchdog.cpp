@@ -21,6 +21,7 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kLongest{10.0 * 365 * 24 * 3600};  // so that no deadline overflows the clock
+constexpr Seconds kFileTimeout{3600.0};
 constexpr Seconds kExplanationGrace{3.0};
 constexpr Seconds kLastResortGrace{1.0};
 // A wait longer than this part of its deadline is worth a warning.
@@ -33,6 +34,7 @@ Clock::duration to_clock(Seconds seconds) {
 
 struct Operation {
   bool active = false;
+  bool files = false;  // work on files
   bool warned = false;
   int64_t number = 0;
   Clock::time_point start, warning, deadline;
@@ -79,7 +81,10 @@ struct Watchdog::State {
   std::function<void()> last_resort;
   std::thread thread;
 
-  int64_t begin(std::string_view label, Clock::duration timeout);
+  int64_t begin(std::string_view label, std::optional<Seconds> given, bool files);
+  Clock::duration file_timeout() const { return std::max(to_clock(kFileTimeout), default_timeout); }
+  // Of an operation that the calling thread begins without a deadline of its own.
+  Clock::duration usual_timeout() const;
   void end(int64_t slot);
   void run();
   const Operation& innermost(const Operation& outer) const;
@@ -87,12 +92,24 @@ struct Watchdog::State {
   [[noreturn]] void expire(const Operation& operation, Clock::time_point now);
 };
 
-int64_t Watchdog::State::begin(std::string_view label, Clock::duration timeout) {
+Clock::duration Watchdog::State::usual_timeout() const {
+  const auto this_thread = std::this_thread::get_id();
+  const bool within_files = std::ranges::any_of(operations, [&](const Operation& operation) {
+    return operation.active && operation.files && operation.thread == this_thread;
+  });
+  return within_files ? file_timeout() : default_timeout;
+}
+
+int64_t Watchdog::State::begin(std::string_view label, std::optional<Seconds> given, bool files) {
   const std::lock_guard lock(mutex);
+  const Clock::duration timeout = files   ? file_timeout()
+                                  : given ? to_clock(*given)
+                                          : usual_timeout();
   auto slot = std::ranges::find(operations, false, &Operation::active);
   if (slot == operations.end()) slot = operations.insert(operations.end(), Operation{});
   slot->active = true;
   slot->warned = false;
+  slot->files = files;
   slot->number = next_number++;
   slot->start = Clock::now();
   slot->deadline = slot->start + timeout;
@@ -190,7 +207,16 @@ Watchdog::~Watchdog() {
 
 Watchdog::Guard Watchdog::watch(std::string_view label,
                                 std::optional<std::chrono::duration<double>> timeout) {
-  return Guard(this, state_->begin(label, timeout ? to_clock(*timeout) : state_->default_timeout));
+  return Guard(this, state_->begin(label, timeout, /*files=*/false));
+}
+
+Watchdog::Guard Watchdog::watch_files(std::string_view label) {
+  return Guard(this, state_->begin(fmt::format("files: {}", label), std::nullopt, /*files=*/true));
+}
+
+std::chrono::duration<double> Watchdog::file_timeout() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->file_timeout();
 }
 
 Watchdog::Guard::Guard(Guard&& other) noexcept : watchdog_(other.watchdog_), id_(other.id_) {

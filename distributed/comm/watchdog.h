@@ -38,6 +38,13 @@ class Watchdog {
   Guard watch(std::string_view label,
               std::optional<std::chrono::duration<double>> timeout = std::nullopt);
 
+  // Work on files that peers wait for, and the wait for it: a slow disk is no lost peer. While the
+  // guard lives, "files: <label>" is under way with the deadline file_timeout(), and by that stands
+  // what this thread begins to wait for without a deadline of its own.
+  Guard watch_files(std::string_view label);
+  // An hour, or the default timeout where that is longer.
+  std::chrono::duration<double> file_timeout() const;
+
   void set_default_timeout(std::chrono::duration<double> timeout);
   // Called from the watchdog's thread on expiry, before the process ends, to add what is known of
   // peers ("rank 1 on host b stands in …"). `on_operation`: told of each operation that begins

@@ -43,7 +43,7 @@ void RunFiles::save(const ControlRecord& record,
                     Optimizer& optimizer,
                     WeightAverage* average) {
   if (directory_.empty() || !(record.save || record.is_best)) return;
-  agree(control_, "saving the run", [&] {
+  agree_on_files(control_, "saving the run", [&] {
     if (control_.rank() != 0) return;
     const NamedTensors weights = export_weights(model, parameters);
     NamedTensors averaged;
@@ -71,7 +71,7 @@ bool RunFiles::has_best(const ControlState& state) const {
 }
 
 void RunFiles::load_best(torch::nn::Module& model, FlatParameters& parameters) {
-  agree(control_, "restoring the best weights", [&] {
+  agree_on_files(control_, "restoring the best weights", [&] {
     if (control_.rank() != 0) return;
     import_weights(model,
                    parameters,

@@ -17,8 +17,8 @@ namespace lockstep {
 // <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
 // they were trained as (model, num_classes, image_channels, image_size, class_names, mean, std,
 // data_digest, config). With optimizer.ema_decay they are the averaged weights, and ema_decay is
-// among the metadata. Every method is collective: the others wait for rank 0's disk under its
-// verdict, and all throw its error (AgreedError).
+// among the metadata. Every method is collective: the others wait for rank 0's disk under the
+// deadline of file work, and all throw its error (AgreedError).
 class RunFiles {
  public:
   // An empty `directory`: nothing is written or read.

@@ -98,7 +98,7 @@ struct Trainer::Impl {
   ControlState initial_state() {
     model->train();
     std::string text;
-    agree(session.control(), "reading the weights to start from", [&] {
+    agree_on_files(session.control(), "reading the weights to start from", [&] {
       if (!is_root()) return;
       if (!options.resume_from) {
         if (config.model.weights.empty()) return;
@@ -292,9 +292,11 @@ struct Trainer::Impl {
                       .channels = data.info.channels,
                       .height = data.info.height,
                       .width = data.info.width};
-    if (!is_root()) return;
-    report.pictures = test_pictures(report.predictions.worst);
-    reporter.test(report);
+    agree_on_files(session.control(), "telling of the test", [&] {
+      if (!is_root()) return;
+      report.pictures = test_pictures(report.predictions.worst);
+      reporter.test(report);
+    });
   }
 
   // Nothing where they cannot be read: a report without pictures is no reason to lose a run.

@@ -21,7 +21,7 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
   Impl& impl = *impl_;
   ControlChannel& control = session.control();
   const Topology& topology = session.topology();
-  agree(control, "opening the data file", [&] {
+  agree_on_files(control, "opening the data file", [&] {
     impl.file.emplace(path);
     for (Split split : {Split::kTrain, Split::kTest})
       impl.labels[static_cast<int>(split)] = impl.file->read_labels(split);
@@ -31,11 +31,9 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
       {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
 
   const int64_t bytes = resident_bytes(impl.file->info());
-  // Reading a large file may take longer than any peer should be waited for in a step.
-  const auto guard = session.watchdog().watch("reading the data file", std::chrono::hours(1));
   if (config.cache == "stream") {
     impl.bytes = config.stream_cache_bytes * topology.local_size;
-    agree(control, "checking the data file", [&] {
+    agree_on_files(control, "checking the data file", [&] {
       verify_blocks(*impl.file, topology.rank, topology.world_size);
     });
     impl.source = make_streaming_source(path, config.stream_cache_bytes);
@@ -62,7 +60,7 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
     memory = impl.memory;
     impl.bytes = bytes * topology.local_size;
   }
-  agree(control, "reading the data file", [&] {
+  agree_on_files(control, "reading the data file", [&] {
     fill_resident(*impl.file, memory, part, num_parts);
   });
   if (impl.shared) impl.shared->synchronise();

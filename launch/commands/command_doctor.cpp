@@ -129,6 +129,10 @@ int doctor(Session& session) {
   const auto communicator = session.make_communicator(device.backend, device.device);
   const Finding all_reduce = check_all_reduce(*communicator, device.device);
   const Finding shared_memory = check_shared_memory(session);
+  Finding disk;
+  agree_on_files(session.control(), "trying the disk", [&] {
+    if (root) disk = check_disk();
+  });
   if (!root) return 0;
   std::string reason;
   const int gpus = visible_gpus(&reason);
@@ -149,7 +153,7 @@ int doctor(Session& session) {
   for (int r = 0; r < topology.world_size; ++r)
     print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
   print(all_reduce);
-  print(check_disk());
+  print(disk);
   print(shared_memory);
   return 0;
 }

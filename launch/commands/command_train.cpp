@@ -53,7 +53,7 @@ std::string synthetic_set(Session& session) {
                                        options.seed,
                                        getuid());
   std::string path;
-  agree(session.control(), "making a synthetic set", [&] {
+  agree_on_files(session.control(), "making a synthetic set", [&] {
     std::error_code error;
     path = (fs::temp_directory_path(error) / name).string();
     if (error) {
@@ -190,7 +190,7 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   trainer_options.run_directory = run_directory(options, config);
   const bool is_root = session.topology().rank == 0;
   std::optional<RunOutput> output;
-  agree(session.control(), "preparing the run directory", [&] {
+  agree_on_files(session.control(), "preparing the run directory", [&] {
     if (is_root && !options.dry_run)
       output.emplace(trainer_options.run_directory,
                      config,
@@ -212,7 +212,9 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   const EndReport end = trainer.run();
   if (options.dry_run && is_root)
     print_plan(trainer.plan(), config, store, session.topology(), devices, end);
-  output.reset();  // its files are closed before any rank may leave
+  // Its files are closed before any rank may leave.
+  const auto files = session.control().watch_files("writing the report");
+  output.reset();
   session.control().barrier("ending the run");
   return exit_code(end);
 }
@@ -225,7 +227,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
   const DeviceChoice device = prepare_ranks(options, config, session);
   const bool is_root = session.topology().rank == 0;
   std::optional<RunDirectory> directory;
-  agree(session.control(), "preparing the run directory", [&] {
+  agree_on_files(session.control(), "preparing the run directory", [&] {
     if (is_root) directory.emplace(run_directory(options, given), given, false);
   });
   ImageStore store(session, config.data, image_file(config, session));
@@ -241,7 +243,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
       std::move(trainer_options),
       is_root ? std::vector<TrainingObserver*>{&lines} : std::vector<TrainingObserver*>{});
   const bool finished = trainer.run_range_test(finder);
-  agree(session.control(), "writing lr_finder.json", [&] {
+  agree_on_files(session.control(), "writing lr_finder.json", [&] {
     if (!is_root || !finished) return;
     write_file_durably(directory->file("lr_finder.json"), lr_finder_json(finder));
     say("{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));

@@ -14,8 +14,8 @@ namespace {
 
 class InProcessControlChannel final : public ControlChannel {
  public:
-  InProcessControlChannel(InProcessChannel& channel, int rank, int world_size)
-      : channel_(channel), rank_(rank), world_size_(world_size) {}
+  InProcessControlChannel(InProcessChannel& channel, int rank, InProcessWorld& world)
+      : channel_(channel), rank_(rank), world_size_(world.size()), watchdog_(world.watchdog()) {}
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
   std::vector<std::string> all_gather(const std::string& bytes, std::string_view label) override {
@@ -28,10 +28,14 @@ class InProcessControlChannel final : public ControlChannel {
     return all_gather(bytes, label).at(static_cast<size_t>(root));
   }
   void barrier(std::string_view label) override { all_gather({}, label); }
+  Watchdog::Guard watch_files(std::string_view label) override {
+    return watchdog_.watch_files(label);
+  }
 
  private:
   InProcessChannel& channel_;
   int rank_, world_size_;
+  Watchdog& watchdog_;
 };
 
 class InProcessMemory final : public SharedMemory {
@@ -53,7 +57,7 @@ InProcessSession::InProcessSession(InProcessWorld& world, int rank) : world_(wor
   topology_.world_size = topology_.local_size = world.size();
   topology_.host_names = {"this process"};
   topology_.host_of_rank.assign(static_cast<size_t>(world.size()), 0);
-  control_ = std::make_unique<InProcessControlChannel>(make_channel(), rank, world.size());
+  control_ = std::make_unique<InProcessControlChannel>(make_channel(), rank, world);
 }
 
 std::unique_ptr<SharedMemory> InProcessSession::share_memory(int64_t bytes) {

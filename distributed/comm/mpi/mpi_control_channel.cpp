@@ -80,6 +80,10 @@ class MpiControlChannel final : public ControlChannel {
     run(label, [&](MPI_Request* request) { return MPI_Ibarrier(comm_.get(), request); });
   }
 
+  Watchdog::Guard watch_files(std::string_view label) override {
+    return watchdog_.watch_files(label);
+  }
+
  private:
   template <typename Start>
   void run(std::string_view label, Start start) {

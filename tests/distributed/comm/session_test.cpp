@@ -2,6 +2,9 @@
 #include "lockstep/distributed/comm/session.h"
 
 #include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <thread>
 
 #include "lockstep/core/base/sha256.h"
 #include "lockstep/distributed/comm/preflight.h"
@@ -136,6 +139,42 @@ TEST_P(PreflightTest, DifferingFieldsAreNamed) {
       EXPECT_NE(text.find("use one file"), std::string::npos);
       EXPECT_EQ(text.find("program"), std::string::npos);
     }
+  });
+}
+
+TEST_P(PreflightTest, WorkOnFilesMayOutlastTheDeadlineOfPeers) {
+  constexpr std::chrono::seconds kDeadline{1};
+  std::mutex mutex;
+  int64_t calls = 0, ranks_here = 0;
+  on_every_rank([&](Session& session) {
+    Watchdog& watchdog = session.watchdog();
+    session.control().barrier("before the short deadline");
+    watchdog.set_default_timeout(kDeadline);
+    agree_on_files(session.control(), "a slow disk", [&] {
+      if (session.topology().rank == 0) std::this_thread::sleep_for(2 * kDeadline);
+      const std::lock_guard lock(mutex);
+      ++calls;
+    });
+    watchdog.set_default_timeout(std::chrono::seconds(60));
+    const std::lock_guard lock(mutex);
+    ++ranks_here;
+  });
+  EXPECT_EQ(calls, ranks_here);
+}
+
+TEST(FileTimeout, IsAnHourOrTheDefaultWhereThatIsLonger) {
+  Watchdog watchdog(std::chrono::seconds(60));
+  EXPECT_EQ(watchdog.file_timeout(), std::chrono::hours(1));
+  watchdog.set_default_timeout(std::chrono::hours(2));
+  EXPECT_EQ(watchdog.file_timeout(), std::chrono::hours(2));
+}
+
+TEST_P(PreflightTest, OneRanksErrorInWorkOnFilesIsEveryRanksError) {
+  on_every_rank([](Session& session) {
+    const auto full_disk = [&] {
+      if (session.topology().rank == 0) throw_error(ExitCode::kInputOutput, "the disk is full");
+    };
+    EXPECT_THROW(agree_on_files(session.control(), "a full disk", full_disk), AgreedError);
   });
 }
 

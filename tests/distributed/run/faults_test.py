@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -173,6 +174,81 @@ class Faults(unittest.TestCase):
         output = self.end(job, 15)
         self.assertEqual(job.returncode, 75, output)
         self.assert_resumable(run)
+
+    def test_a_slow_disk_ends_no_job(self):
+        """Rank 0's disk takes longer than peers are waited for, wherever they wait for it."""
+        shim = self.compile_slow_fsync()
+        weights = os.path.join(self.folder.name, "slow-weights")
+        os.mkfifo(weights)
+        first = self.train_on_slow_disk(shim, "slow", [], "environment.json:manifest.json")
+        self.assertEqual(first.returncode, 0, first.stdout + first.stderr)
+        run = pathlib.Path(self.folder.name, "slow")
+        self.assertTrue((run / "report.html").exists())
+
+        # Reading is slow where the file is a pipe whose writer takes its time.
+        def feed():
+            time.sleep(DEADLINE + 2)
+            with open(weights, "wb") as pipe:
+                pipe.write((run / "last.safetensors").read_bytes())
+
+        writer = threading.Thread(target=feed, daemon=True)
+        writer.start()
+        settings = [f"model.weights={weights}"]
+        second = self.train_on_slow_disk(shim, "slow-start", settings, "report.html")
+        writer.join(timeout=5)
+        self.assertEqual(second.returncode, 0, second.stdout + second.stderr)
+
+    def compile_slow_fsync(self):
+        """A library whose fsync takes SLOW_SECONDS for the files of which SLOW_FILES names a part."""
+        source = os.path.join(self.folder.name, "slow_fsync.c")
+        library = os.path.join(self.folder.name, "slow_fsync.so")
+        pathlib.Path(source).write_text(
+            """
+            #include <stdio.h>
+            #include <stdlib.h>
+            #include <string.h>
+            #include <sys/syscall.h>
+            #include <unistd.h>
+            int fsync(int file) {
+              char link[64], path[4096] = "", names[256];
+              snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+              if (readlink(link, path, sizeof path - 1) < 0) path[0] = 0;
+              snprintf(names, sizeof names, "%s", getenv("SLOW_FILES"));
+              for (char* name = strtok(names, ":"); name; name = strtok(NULL, ":")) {
+                const char* found = strstr(path, name);
+                if (found && !strncmp(found + strlen(name), ".tmp-", 5))
+                  sleep(atoi(getenv("SLOW_SECONDS")));
+              }
+              return syscall(SYS_fsync, file);
+            }
+            """
+        )
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+        return library
+
+    def train_on_slow_disk(self, shim, name, settings, files):
+        variables = dict(LD_PRELOAD=shim, SLOW_FILES=files, SLOW_SECONDS=str(DEADLINE + 2))
+        command = [
+            MPIRUN,
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+            "-np",
+            "2",
+        ]
+        command += ["env", *(f"{key}={value}" for key, value in variables.items())]
+        command += [PROGRAM, "train", "--run-dir", os.path.join(self.folder.name, name)]
+        settings = [f"data.file={self.data}", "batch_size=16", "limits.steps=2", *settings]
+        settings.append(f"distributed.timeout_seconds={DEADLINE}")
+        command += [word for setting in settings for word in ("--set", setting)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            env=dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1"),
+        )
 
 
 unittest.main(argv=sys.argv[:1], verbosity=2)
