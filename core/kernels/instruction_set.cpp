@@ -35,4 +35,16 @@ InstructionSet instruction_set() { return chosen().load(std::memory_order_relaxe
 
 void force_instruction_set(InstructionSet set) { chosen().store(set); }
 
+const char* to_string(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::kAvx512:
+      return "AVX-512 BF16";
+    case InstructionSet::kAvx2:
+      return "AVX2";
+    case InstructionSet::kPortable:
+      return "baseline";
+  }
+  return "unknown";
+}
+
 }  // namespace lockstep::kernels

@@ -11,6 +11,9 @@ InstructionSet best_instruction_set();
 InstructionSet instruction_set();
 void force_instruction_set(InstructionSet set);
 
+// For people: "AVX2", "AVX-512 BF16" (the kernels need all of it), "baseline" (of x86-64).
+const char* to_string(InstructionSet set);
+
 // Of three tables of kernels, the one for instruction_set().
 template <typename Kernels>
 const Kernels& chosen_kernels(const Kernels& portable, const Kernels& avx2, const Kernels& avx512) {

@@ -10,24 +10,12 @@
 #endif
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/kernels/instruction_set.h"
 #include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/preflight.h"
 
 namespace lockstep {
 namespace {
-
-std::string describe_cpu() {
-  const char* instructions = "baseline";
-  if (__builtin_cpu_supports("avx512bf16")) {
-    instructions = "AVX-512 BF16";
-  } else if (__builtin_cpu_supports("avx512f")) {
-    instructions = "AVX-512";
-  } else if (__builtin_cpu_supports("avx2")) {
-    instructions = "AVX2";
-  }
-  const int threads = at::get_num_threads();
-  return fmt::format("CPU, {} thread{}, {}", threads, threads == 1 ? "" : "s", instructions);
-}
 
 struct Gpu {
   std::string name, uuid;
@@ -58,42 +46,22 @@ std::string place(const Topology& topology, size_t rank) {
                      topology.host_names[static_cast<size_t>(topology.host_of_rank[rank])]);
 }
 
-// What all ranks know of all ranks, so that all come to the same verdict.
-struct Ranks {
-  std::vector<int> gpus;             // visible, by rank
-  std::vector<std::string> reasons;  // why there are none
-};
-
-Ranks gather(Session& session) {
+VisibleGpus gather(Session& session) {
   std::string reason;
   const int count = visible_gpus(&reason);
-  Ranks ranks;
+  VisibleGpus gpus;
   for (const std::string& text :
        session.control().all_gather(fmt::format("{} {}", count, reason), "counting GPUs")) {
-    ranks.gpus.push_back(std::stoi(text));
-    ranks.reasons.push_back(text.substr(text.find(' ') + 1));
+    gpus.counts.push_back(std::stoi(text));
+    gpus.reasons.push_back(text.substr(text.find(' ') + 1));
   }
-  return ranks;
+  return gpus;
 }
 
-bool use_gpus(const Config& config, const Topology& topology, const Ranks& ranks) {
-  if (config.device == "cpu") return false;
-  const size_t without = static_cast<size_t>(std::ranges::find(ranks.gpus, 0) - ranks.gpus.begin());
-  if (without == ranks.gpus.size()) return true;
-  if (config.device == "cuda") {
-    throw_error(ExitCode::kUsage,
-                "device=cuda, but {} has no GPU: {}. Set device=cpu or auto, or start ranks only "
-                "where GPUs are",
-                place(topology, without),
-                ranks.reasons[without]);
-  }
-  return false;
-}
-
-DeviceChoice choose_cpu(const Config& config, const Session& session, const Ranks& ranks) {
+DeviceChoice choose_cpu(const Config& config, const Session& session, const VisibleGpus& gpus) {
   const auto reason =
-      std::ranges::find_if(ranks.reasons, [](const std::string& r) { return !r.empty(); });
-  const TensorPlace place{.no_gpu_reason = config.device == "cpu" || reason == ranks.reasons.end()
+      std::ranges::find_if(gpus.reasons, [](const std::string& r) { return !r.empty(); });
+  const TensorPlace place{.no_gpu_reason = config.device == "cpu" || reason == gpus.reasons.end()
                                                ? "device=cpu"
                                                : *reason};
   return {at::kCPU, choose_backend(config.distributed.backend, session, place), describe_cpu()};
@@ -134,6 +102,33 @@ bool check_shared(const Config& config,
 
 }  // namespace
 
+bool job_uses_gpus(const Config& config, const Topology& topology, const VisibleGpus& gpus) {
+  if (config.device == "cpu") return false;
+  const auto num_ranks = static_cast<int64_t>(gpus.counts.size());
+  const int64_t num_without = std::ranges::count(gpus.counts, 0);
+  if (num_without == 0) return true;
+  const bool all_without = num_without == num_ranks;
+  if (config.device != "cuda" && all_without) return false;
+  const auto first = static_cast<size_t>(std::ranges::find(gpus.counts, 0) - gpus.counts.begin());
+  const std::string others =
+      all_without ? "" : fmt::format("; {} of {} ranks have none", num_without, num_ranks);
+  throw_error(ExitCode::kUsage,
+              "device={}, but {} has no GPU: {}{}. Set device=cpu to train on the CPUs of all "
+              "hosts, or start ranks only where GPUs are",
+              config.device,
+              place(topology, first),
+              gpus.reasons[first],
+              others);
+}
+
+std::string describe_cpu() {
+  const int threads = at::get_num_threads();
+  return fmt::format("CPU, {} thread{}, {}",
+                     threads,
+                     threads == 1 ? "" : "s",
+                     kernels::to_string(kernels::instruction_set()));
+}
+
 int visible_gpus(std::string* reason) {
 #ifdef LOCKSTEP_WITH_CUDA
   int count = 0;
@@ -154,13 +149,13 @@ int visible_gpus(std::string* reason) {
 
 DeviceChoice choose_device(const Config& config, Session& session) {
   const Topology& topology = session.topology();
-  const Ranks ranks = gather(session);
-  if (!use_gpus(config, topology, ranks)) return choose_cpu(config, session, ranks);
+  const VisibleGpus gpus = gather(session);
+  if (!job_uses_gpus(config, topology, gpus)) return choose_cpu(config, session, gpus);
 
   DeviceChoice choice;
   Gpu gpu;
   agree(session.control(), "choosing a GPU", [&] {
-    const int index = gpu_index(config, topology, ranks.gpus[static_cast<size_t>(topology.rank)]);
+    const int index = gpu_index(config, topology, gpus.counts[static_cast<size_t>(topology.rank)]);
     gpu = take_gpu(index);
     choice.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     choice.description = fmt::format("{} ({})", gpu.name, gpu.uuid);
