@@ -82,6 +82,20 @@ double learning_rate(const LrScheduleConfig& schedule,
       schedule, base_learning_rate, t - schedule.warmup, std::max<int64_t>(1, total));
 }
 
+bool spans_the_run(LrScheduleConfig schedule) {
+  schedule.warmup = 0;
+  // Tried rather than listed: so it holds of any schedule. Units of both kinds are alike here.
+  constexpr int64_t kFew = 8;
+  for (int64_t t = 0; t < kFew; ++t) {
+    const auto rate = [&](int64_t epochs) {
+      return learning_rate(
+          schedule, 1.0, {.epoch = t, .update = t, .updates_per_epoch = 1, .epochs = epochs});
+    };
+    if (rate(kFew) != rate(2 * kFew)) return true;
+  }
+  return false;
+}
+
 double base_learning_rate(const Config& config) {
   const int64_t reference = config.optimizer.scale_learning_rate_from_batch;
   const double factor =

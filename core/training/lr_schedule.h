@@ -26,6 +26,10 @@ double learning_rate(const LrScheduleConfig& schedule,
                      double base_learning_rate,
                      const SchedulePosition& position);
 
+// Whether its rates hang on the number of epochs, since it spans the whole run: polynomial,
+// one_cycle and cosine without restarts, unless `total` gives their length. Warm-up alone does not.
+bool spans_the_run(LrScheduleConfig schedule);
+
 // The base rate: learning_rate, times batch_size / scale_learning_rate_from_batch if that is set
 // (Goyal et al. 2017, section 2.1).
 double base_learning_rate(const Config& config);

@@ -248,6 +248,18 @@ void save_checkpoint(const std::string& run_directory,
   prune(run_directory, folder, keep, whole);
 }
 
+std::optional<ControlState> newest_checkpoint_state(const std::string& run_directory) {
+  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+    const std::string path = (folder / "state.json").string();
+    try {
+      return control_state_from_json(read_file(path, 1 << 20), path);
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<CheckpointContents> load_newest_checkpoint(
     const std::string& run_directory, const std::function<void(const std::string&)>& warn) {
   const auto folders = checkpoint_folders(run_directory);

@@ -55,4 +55,8 @@ void save_checkpoint(const std::string& run_directory,
 std::optional<CheckpointContents> load_newest_checkpoint(
     const std::string& run_directory, const std::function<void(const std::string&)>& warn);
 
+// Where the newest checkpoint stands, without verifying it: for messages. nullopt where none can be
+// read.
+std::optional<ControlState> newest_checkpoint_state(const std::string& run_directory);
+
 }  // namespace lockstep

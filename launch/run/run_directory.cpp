@@ -15,6 +15,7 @@
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/launch/run/resumed_schedule.h"
 
 namespace lockstep {
 namespace {
@@ -54,6 +55,7 @@ void refuse_other_configuration(const std::string& path, const Config& config) {
                 path,
                 fmt::join(differences, "\n  "));
   }
+  refuse_other_epochs(path, before, config);
 }
 
 // Advisory lock: the kernel drops it when its process ends, however it ends, so a lock file that a

@@ -16,7 +16,7 @@ class RunDirectory {
   // Makes the folder (or takes an existing one that is empty, or with `resume` one that holds a
   // run). Throws Error: kUsage when it holds a run and `resume` is false, when another live job
   // holds its lock, or when it was run with a configuration that differs in what determines the
-  // numbers; kInputOutput when it cannot be written to.
+  // numbers (refuse_other_epochs); kInputOutput when it cannot be written to.
   RunDirectory(const std::string& path, const Config& config, bool resume);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

@@ -128,6 +128,32 @@ TEST(LrSchedule, CountsTheUpdatesOfAllEpochsAsTheRun) {
   EXPECT_DOUBLE_EQ(learning_rate(schedule, 1.0, at_update(10, 5, 4)), 0.5);
 }
 
+TEST(LrSchedule, SpansTheRunWithoutALengthOrPeriodsOfItsOwn) {
+  for (const char* name : {"constant",
+                           "step",
+                           "multi_step",
+                           "exponential",
+                           "polynomial",
+                           "cosine",
+                           "one_cycle",
+                           "plateau"}) {
+    for (const int64_t total : {0, 12}) {
+      for (const int64_t restart_period : {0, 6}) {
+        const LrScheduleConfig schedule = schedule_from({{"name", name},
+                                                         {"milestones", {4, 8}},
+                                                         {"step_size", 5},
+                                                         {"warmup", 3},
+                                                         {"total", total},
+                                                         {"restart_period", restart_period}});
+        const std::string text(name);
+        const bool spans = text == "polynomial" || text == "one_cycle" ||
+                           (text == "cosine" && restart_period == 0);
+        EXPECT_EQ(spans_the_run(schedule), spans && total == 0) << name << " " << total;
+      }
+    }
+  }
+}
+
 TEST(LrSchedule, KeepsItsLastValuePastItsLength) {
   for (const char* name : {"polynomial", "cosine", "one_cycle"}) {
     LrScheduleConfig schedule;
