@@ -8,6 +8,7 @@
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/run/environment.h"
+#include "lockstep/launch/terminal/console.h"
 
 namespace {
 
@@ -68,16 +69,16 @@ int main(int argc, char** argv) {
   try {
     return run_program(argc, argv);
   } catch (const Error& error) {
-    fmt::print(stderr, "lockstep: error: {}\n", error.what());
+    lockstep::complain("lockstep: error: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::filesystem::filesystem_error& error) {
-    fmt::print(stderr, "lockstep: error: {}\n", error.what());
+    lockstep::complain("lockstep: error: {}\n", error.what());
     return static_cast<int>(ExitCode::kInputOutput);
   } catch (const c10::Error& error) {  // its what() ends with a stack trace
-    fmt::print(stderr, "lockstep: internal fault: {}\n", error.what_without_backtrace());
+    lockstep::complain("lockstep: internal fault: {}\n", error.what_without_backtrace());
     return static_cast<int>(ExitCode::kInternal);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "lockstep: internal fault: {}\n", error.what());
+    lockstep::complain("lockstep: internal fault: {}\n", error.what());
     return static_cast<int>(ExitCode::kInternal);
   }
 }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "lockstep/core/base/terminal_text.h"
+
 namespace lockstep {
 namespace {
 
@@ -213,11 +215,7 @@ std::string quote_for_message(const std::string& text, char quote) {
   constexpr size_t kLongest = 80;
   size_t length = std::min(text.size(), kLongest);
   while (length < text.size() && length > 0 && !starts_character(text[length])) --length;
-  std::string shown(1, quote);
-  for (const char c : std::string_view(text).substr(0, length)) {
-    const auto byte = static_cast<unsigned char>(c);
-    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
+  std::string shown = quote + terminal_word(std::string_view(text).substr(0, length));
   if (length < text.size()) shown += "...";
   return shown + quote;
 }

@@ -11,6 +11,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/terminal_text.h"
 #include "lockstep/data/pictures/picture.h"
 
 namespace lockstep {
@@ -178,7 +179,7 @@ class Lister {
     if (names.size() > kMaxClasses)
       refuse(fmt::format("it holds {} class folders; {} are possible", names.size(), kMaxClasses));
     for (const std::string& name : names) {
-      if (!is_utf8(name) || printable(name) != name)
+      if (terminal_word(name) != name)
         refuse(fmt::format(
             "the class folder \"{}\" has a name that is not UTF-8 or holds control characters",
             is_utf8(name) ? printable(name) : "?"));

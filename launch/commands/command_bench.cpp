@@ -173,7 +173,7 @@ void bench_model(const BenchOptions& options,
                                          {"batch_per_rank", options.batch},
                                          {"input", store ? "end to end" : "in memory"},
                                          {"device", device.description}};
-    say("{}\n", line.dump());
+    write_console(line.dump() + "\n");
   } else {
     say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
         name,

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/terminal_text.h"
 #include "lockstep/data/image_set/image_file.h"
 #include "lockstep/data/image_set/image_source.h"
 #include "lockstep/data/image_set/probe.h"
@@ -18,6 +19,7 @@
 #include "lockstep/data/import/image_import.h"
 #include "lockstep/data/import/synthetic.h"
 #include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {
@@ -33,9 +35,12 @@ constexpr size_t kClassesShown = 20;
 
 // The classes' names; with many classes the first ones.
 std::string class_list(const std::vector<std::string>& names) {
-  if (names.size() <= kClassesShown) return fmt::format("{}", fmt::join(names, ", "));
-  const auto shown = std::span(names).first(kClassesShown);
-  return fmt::format("{}, … and {} more", fmt::join(shown, ", "), names.size() - kClassesShown);
+  std::vector<std::string> shown;  // one line, whatever they hold
+  for (const std::string& name : std::span(names).first(std::min(names.size(), kClassesShown)))
+    shown.push_back(terminal_word(name));
+  const size_t more = names.size() - shown.size();
+  return fmt::format(
+      "{}{}", fmt::join(shown, ", "), more > 0 ? fmt::format(", … and {} more", more) : "");
 }
 
 // Images of each class; with many classes the range.
@@ -49,25 +54,24 @@ int print_info(const std::string& path) {
   probe_image_file(path);
   const ImageFile file(path);
   const ImageSetInfo& info = file.info();
-  fmt::print("{}\n", path);
-  fmt::print("  images      {} training, {} test, {} x {} x {} (channels, height, width)\n",
-             info.count(Split::kTrain),
-             info.count(Split::kTest),
-             info.channels,
-             info.height,
-             info.width);
-  fmt::print("  classes     {}: {}\n", info.num_classes(), class_list(info.class_names));
+  say("{}\n", terminal_word(path));
+  say("  images      {} training, {} test, {} x {} x {} (channels, height, width)\n",
+      info.count(Split::kTrain),
+      info.count(Split::kTest),
+      info.channels,
+      info.height,
+      info.width);
+  say("  classes     {}: {}\n", info.num_classes(), class_list(info.class_names));
   for (Split split : {Split::kTrain, Split::kTest}) {
     std::vector<int64_t> counts(static_cast<size_t>(info.num_classes()));
     for (int32_t label : file.read_labels(split)) ++counts[static_cast<size_t>(label)];
-    fmt::print("  per class   {}: {}\n", to_string(split), count_list(counts));
+    say("  per class   {}: {}\n", to_string(split), count_list(counts));
   }
-  fmt::print(
-      "  mean, std   {:.4f} / {:.4f}\n", fmt::join(info.mean, " "), fmt::join(info.std, " "));
-  fmt::print("  source      {}\n", info.source);
-  fmt::print("  digest      {}\n", info.digest);
+  say("  mean, std   {:.4f} / {:.4f}\n", fmt::join(info.mean, " "), fmt::join(info.std, " "));
+  say("  source      {}\n", terminal_word(info.source));
+  say("  digest      {}\n", info.digest);
   verify_blocks(file, 0, 1);
-  fmt::print("  verified    every block of images has its digest\n");
+  say("  verified    every block of images has its digest\n");
   return 0;
 }
 
@@ -78,9 +82,10 @@ std::function<void(int64_t, int64_t)> percent_printer(const std::string& name) {
     if (percent == last) return;
     last = percent;
     if (isatty(STDERR_FILENO)) {
-      fmt::print(stderr, "\r{}: {} %  {}", name, percent, percent == 100 ? "\n" : "");
+      fmt::print(
+          stderr, "\r{}: {} %  {}", terminal_word(name), percent, percent == 100 ? "\n" : "");
     } else if (percent % 10 == 0) {
-      fmt::print(stderr, "{}: {} %\n", name, percent);
+      complain("{}: {} %\n", name, percent);
     }
   };
 }
@@ -90,7 +95,7 @@ int import_set(const DataOptions& options) {
   constexpr int64_t kManyPictures = 2000;
   ImportOptions importing = options.importing;
   importing.overwrite = options.force;
-  importing.tell = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+  importing.tell = [](const std::string& line) { complain("{}\n", line); };
   importing.progress = [print = percent_printer("pictures")](int64_t done, int64_t total) {
     if (total >= kManyPictures) print(done, total);
   };

@@ -110,7 +110,7 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
                                          {"accuracy", result.accuracy},
                                          {"correct", result.correct},
                                          {"images", result.images}};
-    say("{}\n", line.dump());
+    write_console(line.dump() + "\n");
   } else {
     say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
         config.model.name,

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/terminal_text.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/loading/normalise.h"
 #include "lockstep/data/pictures/picture.h"
@@ -81,7 +82,7 @@ void tell(const std::string& path,
   const auto [top, indices] =
       probabilities.topk(std::min<int64_t>(options.top, probabilities.numel()));
   nlohmann::ordered_json classes = nlohmann::ordered_json::array();
-  std::string lines = path + "\n";
+  std::string lines = terminal_word(path) + "\n";
   for (int64_t i = 0; i < top.numel(); ++i) {
     const auto index = indices[i].item<int64_t>();
     const auto probability = top[i].item<double>();
@@ -90,12 +91,12 @@ void tell(const std::string& path,
                        {"index", index},
                        {"probability", probability},
                        {"logit", logits[index].item<float>()}});
-    lines += fmt::format("  {:6.2f} %  {}\n", 100 * probability, name);
+    lines += fmt::format("  {:6.2f} %  {}\n", 100 * probability, terminal_word(name));
   }
   if (options.json) {
     // A path may hold any bytes.
     const nlohmann::ordered_json line = {{"picture", path}, {"classes", classes}};
-    say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    write_console(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   } else {
     say("{}", lines);
   }
@@ -133,7 +134,7 @@ int run_predict(const PredictOptions& options) {
       waiting.pixels.insert(waiting.pixels.end(), square.pixels.begin(), square.pixels.end());
       waiting.paths.push_back(path);
     } catch (const Error& error) {
-      fmt::print(stderr, "lockstep: error: {}\n", error.what());
+      complain("lockstep: error: {}\n", error.what());
       code = static_cast<int>(ExitCode::kBadData);
     }
     if (waiting.paths.size() == kPicturesAtOnce) {

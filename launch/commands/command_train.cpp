@@ -254,7 +254,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
 
 int run_train(const TrainOptions& options, int* argc, char*** argv) {
   if (options.print_config) {
-    say("{}", config_to_json(read_config(options)));
+    write_console(config_to_json(read_config(options)));
     return 0;
   }
   tune_allocator();

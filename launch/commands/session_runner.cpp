@@ -10,6 +10,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/mpi/mpi_session.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {
@@ -27,28 +28,27 @@ int run_body(MpiSession& session,
     });
     return body(session);
   } catch (const AgreedError& error) {
-    if (rank == 0) fmt::print(stderr, "lockstep: error: {}\n", error.what());
+    if (rank == 0) complain("lockstep: error: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const Error& error) {
-    fmt::print(stderr, "lockstep: rank {}: error: {}\n", rank, error.what());
+    complain("lockstep: rank {}: error: {}\n", rank, error.what());
     session.abort(static_cast<int>(error.code()));
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr,
-               "lockstep: rank {}: error: out of memory: lower batch_size or "
-               "validation.batch_size, or set data.cache=stream\n",
-               rank);
+    complain(
+        "lockstep: rank {}: error: out of memory: lower batch_size or "
+        "validation.batch_size, or set data.cache=stream\n",
+        rank);
   } catch (const c10::OutOfMemoryError& error) {
-    fmt::print(stderr,
-               "lockstep: rank {}: error: out of device memory: lower batch_size or "
-               "validation.batch_size\n{}\n",
-               rank,
-               error.what_without_backtrace());
+    complain(
+        "lockstep: rank {}: error: out of device memory: lower batch_size or "
+        "validation.batch_size\n{}\n",
+        rank,
+        error.what_without_backtrace());
   } catch (const c10::Error& error) {
     // Its what() ends with a stack trace.
-    fmt::print(
-        stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
+    complain("lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "lockstep: rank {}: internal fault: {}\n", rank, error.what());
+    complain("lockstep: rank {}: internal fault: {}\n", rank, error.what());
   }
   session.abort(static_cast<int>(ExitCode::kInternal));
 }

@@ -8,6 +8,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/terminal_text.h"
 #include "lockstep/launch/report/prediction_file.h"
 #include "lockstep/launch/report/report_page.h"
 #include "lockstep/launch/terminal/console.h"
@@ -65,7 +66,8 @@ void ReportWriter::on_end(const EndReport&) {
       write_results(run_directory_, test_);
       written_ = true;
     } catch (const std::exception& error) {
-      fmt::print(stderr, "lockstep: warning: no report of this run: {}\n", error.what());
+      fmt::print(
+          stderr, "lockstep: warning: no report of this run: {}\n", terminal_text(error.what()));
     }
   });
 }

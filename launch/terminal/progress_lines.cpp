@@ -55,7 +55,7 @@ ProgressLines::ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping)
            std::getenv("NO_COLOR") == nullptr) {}
 
 void ProgressLines::clear_bar() {
-  if (bar_) say("\r\x1b[K");
+  if (bar_) write_console("\r\x1b[K");
 }
 
 void ProgressLines::on_start(const StartReport& report) {
@@ -101,11 +101,11 @@ void ProgressLines::on_step(const StepReport& report) {
                                        report.images_per_second,
                                        format_duration(elapsed / done * left));
   if (bar_) {
-    say("\r\x1b[Kepoch {}/{} [{}] {}",
-        report.epoch,
-        start_.epochs,
-        bar_of(report.batch, report.batches),
-        text);
+    write_console(fmt::format("\r\x1b[Kepoch {}/{} [{}] {}",
+                              report.epoch,
+                              start_.epochs,
+                              bar_of(report.batch, report.batches),
+                              text));
   } else {
     say("epoch {:>3}/{}  {:>4}/{}  {}\n",
         report.epoch,
