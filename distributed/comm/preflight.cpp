@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 #include <optional>
 
 #include "lockstep/core/base/error.h"
@@ -33,8 +34,12 @@ Verdict run(const std::function<void()>& work) {
     return {static_cast<int>(ExitCode::kInputOutput), error.what()};
   } catch (const c10::Error& error) {  // its what() ends with a stack trace
     return {static_cast<int>(ExitCode::kInternal), error.what_without_backtrace()};
+  } catch (const std::bad_alloc&) {
+    return {static_cast<int>(ExitCode::kInternal), "out of memory"};
   } catch (const std::exception& error) {
     return {static_cast<int>(ExitCode::kInternal), error.what()};
+  } catch (...) {
+    return {static_cast<int>(ExitCode::kInternal), "internal fault: an exception of unknown type"};
   }
 }
 

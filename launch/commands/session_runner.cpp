@@ -64,7 +64,7 @@ int run_in_session(int* argc,
   std::exception_ptr early_failure;
   try {
     prepare();
-  } catch (const Error&) {
+  } catch (...) {
     early_failure = std::current_exception();
   }
   Watchdog watchdog(kStartTimeout);
