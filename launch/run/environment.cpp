@@ -2,19 +2,18 @@
 
 #include <ATen/Parallel.h>
 #include <malloc.h>
-#include <sched.h>
 #include <torch/version.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
+#include "lockstep/launch/run/cores.h"
 
 namespace lockstep {
 
@@ -29,10 +28,7 @@ std::string processor_name() {
   return "unknown";
 }
 
-int available_cores() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
+int available_cores() { return count_cores(allowed_cores()); }
 
 std::vector<std::string> device_names(Session& session, const DeviceChoice& device) {
   return session.control().all_gather(device.description, "naming the devices");
@@ -65,27 +61,15 @@ void tune_allocator() {
 }
 
 void choose_threads(Session& session) {
-  cpu_set_t own;
-  if (sched_getaffinity(0, sizeof own, &own) != 0) CPU_ZERO(&own);
-  const std::string bytes(reinterpret_cast<const char*>(&own), sizeof own);
-  const std::vector<std::string> all = session.control().all_gather(bytes, "sharing out the cores");
+  const CoreMask own = allowed_cores();
+  const std::vector<CoreMask> all = session.control().all_gather(own, "sharing out the cores");
   const Topology& topology = session.topology();
-  std::vector<int> ranks_on_core(CPU_SETSIZE);
+  std::vector<CoreMask> on_host;
   for (size_t rank = 0; rank < all.size(); ++rank) {
-    if (topology.host_of_rank[rank] != topology.host_index) continue;
-    cpu_set_t set;
-    std::memcpy(&set, all[rank].data(), sizeof set);
-    for (size_t core = 0; core < CPU_SETSIZE; ++core) {
-      if (CPU_ISSET(core, &set)) ++ranks_on_core[core];
-    }
-  }
-  double share = 1e-6;  // of rounding
-  for (size_t core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &own)) share += 1.0 / ranks_on_core[core];
+    if (topology.host_of_rank[rank] == topology.host_index) on_host.push_back(all[rank]);
   }
   at::set_num_interop_threads(1);
-  if (std::getenv("OMP_NUM_THREADS") == nullptr)
-    at::set_num_threads(std::max(1, static_cast<int>(share)));
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(share_of_cores(own, on_host));
 }
 
 }  // namespace lockstep
