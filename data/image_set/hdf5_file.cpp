@@ -35,6 +35,7 @@ class Silence {
   }
   ~Silence() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
   Silence(const Silence&) = delete;
+  Silence& operator=(const Silence&) = delete;
 
  private:
   H5E_auto2_t function_ = nullptr;

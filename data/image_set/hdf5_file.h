@@ -98,6 +98,7 @@ class Hdf5Writer {
   explicit Hdf5Writer(const std::string& path);
   ~Hdf5Writer();
   Hdf5Writer(const Hdf5Writer&) = delete;
+  Hdf5Writer& operator=(const Hdf5Writer&) = delete;
 
   void create_group(const std::string& name);
   // Shape [0, row_shape...], growing along the first dimension, in chunks of chunk_rows rows with

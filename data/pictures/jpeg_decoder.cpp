@@ -66,6 +66,7 @@ class JpegReader {
   }
   ~JpegReader() { jpeg_destroy_decompress(&info_); }
   JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
 
   PictureHeader header() const {
     return {

@@ -100,6 +100,7 @@ class PngReader {
   }
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
   PngReader(const PngReader&) = delete;
+  PngReader& operator=(const PngReader&) = delete;
 
   // Rows of 8-bit samples: grey, grey and alpha, RGB or RGBA.
   void start() {

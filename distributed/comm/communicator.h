@@ -11,6 +11,9 @@ namespace lockstep {
 // An operation under way. Destroying it waits for it.
 class PendingWork {
  public:
+  PendingWork() = default;
+  PendingWork(const PendingWork&) = delete;
+  PendingWork& operator=(const PendingWork&) = delete;
   virtual ~PendingWork() = default;
   // After this, the result may be used (on a GPU: by work queued on the current stream). Throws
   // Error(kInternal) when a peer is lost.
@@ -23,6 +26,9 @@ class PendingWork {
 // call stands under the watchdog's deadline. The session must outlive it.
 class Communicator {
  public:
+  Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int world_size() const = 0;

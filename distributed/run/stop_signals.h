@@ -9,6 +9,8 @@ class StopSignals {
  public:
   StopSignals();
   ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
   // The signal that arrived, or 0.
   static int received();
 };

@@ -1,10 +1,6 @@
 #include "lockstep/launch/run/metrics_file.h"
 
-#include <fmt/format.h>
-
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -12,7 +8,6 @@
 #include <optional>
 
 #include "lockstep/core/base/durable_file.h"
-#include "lockstep/core/base/error.h"
 
 namespace lockstep {
 namespace {
@@ -41,7 +36,9 @@ bool still_holds(const ordered_json& event, int64_t step, int64_t epoch) {
   return kind == "epoch" && count("step") <= step && count("epoch") <= epoch;
 }
 
-void drop_lines_after(const std::string& path, int64_t step, int64_t epoch) {
+// The file at `path`, of which only such lines are left.
+const std::string& without_lines_after(const std::string& path, int64_t step, int64_t epoch) {
+  if (!std::filesystem::exists(path)) return path;
   std::ifstream in(path);
   std::string kept, line;
   while (std::getline(in, line)) {
@@ -49,32 +46,15 @@ void drop_lines_after(const std::string& path, int64_t step, int64_t epoch) {
     if (still_holds(event, step, epoch)) kept += line + "\n";
   }
   write_file_durably(path, kept);
+  return path;
 }
 
 }  // namespace
 
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step, int64_t resumed_epoch)
-    : path_(path) {
-  if (std::filesystem::exists(path)) drop_lines_after(path, resumed_step, resumed_epoch);
-  file_ = std::fopen(path.c_str(), "a");
-  if (!file_)
-    throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
-}
+    : path_(path), file_(without_lines_after(path, resumed_step, resumed_epoch), /*fresh=*/false) {}
 
-MetricsFile::~MetricsFile() {
-  if (file_) std::fclose(file_);
-}
-
-void MetricsFile::write(const std::string& line) {
-  const std::string text = line + "\n";
-  const bool written =
-      std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
-  if (!written && !failed_) {
-    failed_ = true;
-    fmt::print(
-        stderr, "lockstep: warning: cannot write {} any longer: {}\n", path_, std::strerror(errno));
-  }
-}
+void MetricsFile::write(const std::string& line) { file_.write(line + "\n"); }
 
 void MetricsFile::on_start(const StartReport& report) {
   num_classes_ = report.num_classes;

@@ -1,11 +1,11 @@
 // metrics.jsonl: one JSON object a line, "event" first.
 #pragma once
 
-#include <cstdio>
 #include <string>
 
 #include "lockstep/core/training/overfitting.h"
 #include "lockstep/distributed/run/training_observer.h"
+#include "lockstep/launch/run/appended_file.h"
 
 namespace lockstep {
 
@@ -18,7 +18,6 @@ class MetricsFile final : public TrainingObserver {
   // `resumed_step`, of epochs after `resumed_epoch` (one that a limit cut short has a line too),
   // and of a run's end. A run that starts afresh (0, 0) keeps nothing. Throws Error(kInputOutput).
   MetricsFile(const std::string& path, int64_t resumed_step, int64_t resumed_epoch);
-  ~MetricsFile() override;
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -27,9 +26,8 @@ class MetricsFile final : public TrainingObserver {
  private:
   void write(const std::string& line);
   std::string path_;
+  AppendedFile file_;
   int64_t num_classes_ = 0;
-  std::FILE* file_ = nullptr;
-  bool failed_ = false;
 };
 
 // The losses of the epochs that a metrics.jsonl tells of; a missing or damaged file gives none.

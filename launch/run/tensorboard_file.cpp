@@ -4,17 +4,20 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-
-#include "lockstep/core/base/error.h"
 
 namespace lockstep {
 namespace {
 
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string event_file_in(const std::string& folder) {
+  char host[256] = "localhost";
+  gethostname(host, sizeof host - 1);
+  return fmt::format(
+      "{}/events.out.tfevents.{}.{}.{}", folder, static_cast<int64_t>(wall_time()), host, getpid());
 }
 
 // CRC-32C (Castagnoli), reflected polynomial 0x82F63B78.
@@ -66,27 +69,17 @@ std::string field_int(int number, int64_t value) {
 
 }  // namespace
 
-TensorBoardFile::TensorBoardFile(const std::string& folder, int64_t resumed_step) {
-  char host[256] = "localhost";
-  gethostname(host, sizeof host - 1);
-  const std::string path = fmt::format(
-      "{}/events.out.tfevents.{}.{}.{}", folder, static_cast<int64_t>(wall_time()), host, getpid());
-  file_ = std::fopen(path.c_str(), "wb");
-  if (!file_)
-    throw_error(ExitCode::kInputOutput, "cannot write {}: {}", path, std::strerror(errno));
+TensorBoardFile::TensorBoardFile(const std::string& folder, int64_t resumed_step)
+    : file_(event_file_in(folder), /*fresh=*/true) {
   write_event(field_double(1, wall_time()) + field_bytes(3, "brain.Event:2"));
   const std::string session_started = field_int(1, 1);  // SessionLog.status = START
   write_event(field_double(1, wall_time()) + field_int(2, resumed_step + 1) +
               field_bytes(7, session_started));
 }
 
-TensorBoardFile::~TensorBoardFile() { std::fclose(file_); }
-
 void TensorBoardFile::write_event(const std::string& event) {
   const std::string length = raw(static_cast<uint64_t>(event.size()));
-  const std::string record = length + raw(masked_crc(length)) + event + raw(masked_crc(event));
-  std::fwrite(record.data(), 1, record.size(), file_);
-  std::fflush(file_);
+  file_.write(length + raw(masked_crc(length)) + event + raw(masked_crc(event)));
 }
 
 void TensorBoardFile::write_scalars(int64_t step,

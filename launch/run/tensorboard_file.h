@@ -3,22 +3,22 @@
 // (tensorflow/core/util/event.proto; record format of tensorflow/core/lib/io/record_writer.h).
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lockstep/distributed/run/training_observer.h"
+#include "lockstep/launch/run/appended_file.h"
 
 namespace lockstep {
 
+// A file that cannot be written to any longer costs a warning, not the run.
 class TensorBoardFile final : public TrainingObserver {
  public:
   // Makes events.out.tfevents.<time>.<host>.<pid> in `folder`. On resuming after `resumed_step`
   // updates, readers are told to forget what earlier files say of later ones. Throws
   // Error(kInputOutput).
   TensorBoardFile(const std::string& folder, int64_t resumed_step);
-  ~TensorBoardFile() override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
   void on_end(const EndReport& report) override;
@@ -26,7 +26,7 @@ class TensorBoardFile final : public TrainingObserver {
  private:
   void write_event(const std::string& event);
   void write_scalars(int64_t step, const std::vector<std::pair<std::string, double>>& scalars);
-  std::FILE* file_ = nullptr;
+  AppendedFile file_;
 };
 
 }  // namespace lockstep

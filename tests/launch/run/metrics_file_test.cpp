@@ -8,6 +8,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "lockstep/core/base/error.h"
 #include "tests/temporary_folder.h"
@@ -128,13 +129,17 @@ TEST_F(MetricsFileTest, AFileThatCannotBeMadeIsAnInputOutputError) {
   }
 }
 
+// One owner a file.
+static_assert(!std::is_copy_constructible_v<MetricsFile> &&
+              !std::is_copy_assignable_v<MetricsFile>);
+
 TEST_F(MetricsFileTest, ALineThatCannotBeWrittenDoesNotEndTheRun) {
   MetricsFile file(path_, 0, 0);
   file.on_start({});
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   rlimit full = before;
-  full.rlim_cur = std::filesystem::file_size(path_);
+  full.rlim_cur = std::filesystem::file_size(path_) + 10;  // a part of the line
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
   testing::internal::CaptureStderr();

@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <type_traits>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -102,6 +105,31 @@ TEST_F(TensorBoardFileTest, HoldsEachScalarUnderItsTag) {
                                  "\x15" +
                                  value));
   EXPECT_THAT(event, testing::HasSubstr("\x10\xac\x02"));  // step 300 as a varint
+}
+
+static_assert(!std::is_copy_constructible_v<TensorBoardFile> &&
+              !std::is_copy_assignable_v<TensorBoardFile>);
+
+TEST_F(TensorBoardFileTest, AFullDiskIsToldOnceAndLeavesWholeRecords) {
+  TensorBoardFile writer(folder_.path(), 0);
+  constexpr int64_t kWritten = 20;  // more bytes than the warning has, which the limit concerns too
+  for (int64_t step = 1; step <= kWritten; ++step) writer.on_step({.epoch = 1, .step = step});
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit full = before;
+  full.rlim_cur = fs::file_size(file()) + 10;  // a part of the next record
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  testing::internal::CaptureStderr();
+  writer.on_step({.epoch = 1, .step = kWritten + 1});
+  writer.on_step({.epoch = 1, .step = kWritten + 2});
+  const std::string warning = testing::internal::GetCapturedStderr();
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_NE(warning.find(file()), std::string::npos) << warning;
+  EXPECT_EQ(warning.find(file()), warning.rfind(file())) << "said more than once: " << warning;
+  writer.on_step({.epoch = 1, .step = kWritten + 3});
+  EXPECT_EQ(static_cast<int64_t>(payloads().size()), kWritten + 3);  // also version and start
 }
 
 TEST_F(TensorBoardFileTest, AFolderThatIsNotThereIsAnInputOutputError) {

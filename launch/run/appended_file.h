@@ -1,0 +1,26 @@
+// A file that a run adds to while it lasts.
+#pragma once
+
+#include <string>
+
+namespace lockstep {
+
+// Owns the open file. Records are written whole and at once; a file that cannot be written to any
+// longer costs one warning on standard error, not the run, and holds whole records only.
+class AppendedFile {
+ public:
+  // `fresh`: what the file held before is dropped. Throws Error(kInputOutput).
+  AppendedFile(const std::string& path, bool fresh);
+  ~AppendedFile();
+  AppendedFile(const AppendedFile&) = delete;
+  AppendedFile& operator=(const AppendedFile&) = delete;
+
+  void write(const std::string& record);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  bool failed_ = false;
+};
+
+}  // namespace lockstep
