@@ -19,6 +19,8 @@ class AgreedError : public Error {
 // Runs `work` on every rank, then exchanges verdicts: if any rank threw, every rank throws the same
 // AgreedError (the lowest failing rank's code; the message names the ranks when not all failed
 // alike). Keeps a failure on one rank from leaving the others waiting. Collective.
+// REQUIRES: `work` is not collective on some ranks alone: a rank that throws within a collective
+// operation leaves its peers there.
 void agree(ControlChannel& control, const std::string& what, const std::function<void()>& work);
 
 // The same for work that reads or writes files: a slow disk may take longer than any peer should be

@@ -46,10 +46,10 @@ class Watchdog {
   std::chrono::duration<double> file_timeout() const;
 
   void set_default_timeout(std::chrono::duration<double> timeout);
-  // Called from the watchdog's thread on expiry, before the process ends, to add what is known of
-  // peers ("rank 1 on host b stands in …"). `on_operation`: told of each operation that begins
-  // (number, label) and of its end, to publish on the board.
+  // Called from the watchdog's thread when an operation has waited long, to add what is known of
+  // peers ("rank 1 on host b is in …"), and again on expiry, before the process ends.
   using Explainer = std::function<std::string(std::string_view label)>;
+  // Told of each operation that begins and of its end, under the watchdog's lock: must be quick.
   using Publisher = std::function<void(int64_t operation, std::string_view label, bool begins)>;
   void set_explainer(Explainer explainer);
   void set_publisher(Publisher publisher);

@@ -20,6 +20,7 @@ namespace lockstep {
 //   optimizer.safetensors  flat optimizer state, cut into one tensor a parameter
 //   ema.safetensors        averaged weights, where they are averaged
 //   state.json             ControlState
+//   config.json            the configuration as run
 //   manifest.json          format version, step, epoch, data digest, SHA-256 of the other files
 struct CheckpointContents {
   NamedTensors model;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include "lockstep/core/base/error.h"
 
@@ -97,70 +98,79 @@ ControlState control_state_from_json(const std::string& text, const std::string&
   }
 }
 
-RunControl::RunControl(const Config& config, ControlChannel& channel, ControlState state)
-    : config_(config), channel_(channel), state_(state) {}
+RunControl::RunControl(RunControlOptions options, ControlChannel& channel, ControlState state)
+    : options_(std::move(options)), channel_(channel), state_(state) {}
 
-double RunControl::next_learning_rate(int64_t updates_per_epoch) const {
-  const double base = base_learning_rate(config_);
-  const SchedulePosition position{.epoch = state_.epoch,
-                                  .update = state_.step,
-                                  .updates_per_epoch = updates_per_epoch,
-                                  .epochs = config_.epochs};
-  return learning_rate(config_.lr_schedule, base, position) * state_.plateau.factor;
+double RunControl::rate_after(const ControlState& state) const {
+  const SchedulePosition position{.epoch = state.epoch,
+                                  .update = state.step,
+                                  .updates_per_epoch = options_.updates_per_epoch,
+                                  .epochs = options_.epochs};
+  return learning_rate(options_.schedule, options_.base_learning_rate, position) *
+         state.plateau.factor;
+}
+
+bool RunControl::at_step_limit() const {
+  return options_.limit_steps > 0 && state_.step >= options_.limit_steps;
+}
+
+bool RunControl::checkpoint_is_due() const {
+  const int64_t every = options_.checkpoint_every_steps;
+  return every > 0 && state_.step % every == 0;
 }
 
 std::string RunControl::finished_reason() const {
-  const bool at_step_limit = config_.limits.steps > 0 && state_.step >= config_.limits.steps;
-  if (state_.epoch >= config_.epochs || at_step_limit) return "completed";
-  const EarlyStoppingConfig& stopping = config_.early_stopping;
+  if (state_.epoch >= options_.epochs || at_step_limit()) return "completed";
+  const EarlyStoppingConfig& stopping = options_.early_stopping;
   const bool out_of_patience =
       state_.early_stopping.epochs_without_improvement >= std::max<int64_t>(1, stopping.patience);
   if (stopping.enabled && out_of_patience && state_.batch_in_epoch == 0) return "early_stopping";
   return "";
 }
 
+void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) const {
+  ControlState& next = record.state;
+  ++next.epoch;
+  next.batch_in_epoch = 0;
+  next.train_loss_sum = 0;
+  next.train_correct = next.train_images = 0;
+  record.save = true;
+  if (input.has_validation) {
+    const auto decision =
+        early_stopping_after_epoch(options_.early_stopping,
+                                   next.early_stopping,
+                                   next.epoch,
+                                   watched(options_.early_stopping.quantity, input));
+    next.early_stopping = decision.state;
+    record.is_best = decision.improved;
+    record.patience_left = decision.patience_left;
+    if (decision.stop) {
+      record.stop = true;
+      record.reason = "early_stopping";
+    }
+    if (options_.schedule.name == "plateau") {
+      next.plateau = plateau_after_epoch(options_.schedule,
+                                         options_.base_learning_rate,
+                                         next.plateau,
+                                         watched(options_.schedule.plateau_quantity, input));
+    }
+  } else {
+    // Nothing is watched: the newest weights are the best there are.
+    record.is_best = true;
+    next.early_stopping.best_epoch = next.epoch;
+  }
+  if (next.epoch >= options_.epochs) {
+    record.stop = true;
+    record.reason = "completed";
+  }
+}
+
 ControlRecord RunControl::decide(const ControlInput& input) const {
   ControlRecord record;
   record.state = state_;
-  if (input.epoch_ended) {
-    ControlState& next = record.state;
-    ++next.epoch;
-    next.batch_in_epoch = 0;
-    next.train_loss_sum = 0;
-    next.train_correct = next.train_images = 0;
-    record.save = true;
-    if (input.has_validation) {
-      const auto decision =
-          early_stopping_after_epoch(config_.early_stopping,
-                                     next.early_stopping,
-                                     next.epoch,
-                                     watched(config_.early_stopping.quantity, input));
-      next.early_stopping = decision.state;
-      record.is_best = decision.improved;
-      record.patience_left = decision.patience_left;
-      if (decision.stop) {
-        record.stop = true;
-        record.reason = "early_stopping";
-      }
-      if (config_.lr_schedule.name == "plateau") {
-        next.plateau = plateau_after_epoch(config_.lr_schedule,
-                                           base_learning_rate(config_),
-                                           next.plateau,
-                                           watched(config_.lr_schedule.plateau_quantity, input));
-      }
-    } else {
-      // Nothing is watched: the newest weights are the best there are.
-      record.is_best = true;
-      next.early_stopping.best_epoch = next.epoch;
-    }
-    if (next.epoch >= config_.epochs) {
-      record.stop = true;
-      record.reason = "completed";
-    }
-  }
-  const int64_t every = config_.checkpoint.every_steps;
-  if (every > 0 && state_.step % every == 0) record.save = true;
-  if (config_.limits.steps > 0 && state_.step >= config_.limits.steps) {
+  if (input.epoch_ended) end_epoch(input, record);
+  if (checkpoint_is_due()) record.save = true;
+  if (at_step_limit()) {
     record.stop = record.save = true;
     record.reason = "completed";
   }
@@ -173,18 +183,12 @@ ControlRecord RunControl::decide(const ControlInput& input) const {
     record.save = false;  // a bad number never lands
     record.reason = "diverged";
   }
+  record.learning_rate = rate_after(record.state);
   return record;
 }
 
 ControlRecord RunControl::exchange(const ControlInput& input) {
-  std::string text;
-  if (channel_.rank() == 0) {
-    ControlRecord record = decide(input);
-    RunControl after = *this;
-    after.state_ = record.state;
-    record.learning_rate = after.next_learning_rate(input.updates_per_epoch);
-    text = record_text(record);
-  }
+  const std::string text = channel_.rank() == 0 ? record_text(decide(input)) : "";
   ControlRecord record = record_from(channel_.broadcast(text, 0, "control record"));
   state_ = record.state;
   return record;

@@ -47,26 +47,46 @@ struct ControlInput {
   bool has_validation = false;
   bool stop_requested = false;  // a signal on any rank, or the wall-time limit
   bool diverged = false;
-  int64_t updates_per_epoch = 1;
 };
 
+struct RunControlOptions {
+  int64_t epochs = 1;             // after so many the run is completed
+  int64_t updates_per_epoch = 1;  // of this run's images and batch size
+  double base_learning_rate = 0.1;
+  LrScheduleConfig schedule;
+  EarlyStoppingConfig early_stopping;
+  int64_t checkpoint_every_steps = 0;  // besides every epoch's end; 0 = off
+  int64_t limit_steps = 0;             // total updates, resumed ones included; 0 = no limit
+};
+
+// Order of calls, as a regular expression: finished_reason (next_learning_rate* exchange)*. Between
+// exchanges the caller counts updates in state(), alike on every rank.
 class RunControl {
  public:
-  RunControl(const Config& config, ControlChannel& channel, ControlState state);
+  // The channel must outlive it. `state`: where the run stands, equal on every rank.
+  RunControl(RunControlOptions options, ControlChannel& channel, ControlState state);
   const ControlState& state() const { return state_; }
   ControlState& state() { return state_; }
-  // Decides on rank 0 and broadcasts: at every epoch's end, and at agreed steps. Collective; every
-  // rank gets the same record.
+  // Decides on rank 0 and broadcasts: at every epoch's end, and within one where a checkpoint, a
+  // stop or a divergence asks for it. Collective; every rank gets the same record, whose state is
+  // state() from then on. REQUIRES: all ranks call it after the same update.
   ControlRecord exchange(const ControlInput& input);
   // Why no further update is due already before the first one of a resumed run ("completed",
   // "early_stopping"); empty: there is work.
   std::string finished_reason() const;
+  // Whether the limit of updates has been reached.
+  bool at_step_limit() const;
+  // Whether a checkpoint within the epoch is due after the update just counted.
+  bool checkpoint_is_due() const;
   // The rate of the next update: a pure function of the state, equal on all ranks.
-  double next_learning_rate(int64_t updates_per_epoch) const;
+  double next_learning_rate() const { return rate_after(state_); }
 
  private:
   ControlRecord decide(const ControlInput& input) const;
-  const Config& config_;
+  void end_epoch(const ControlInput& input, ControlRecord& record) const;
+  double rate_after(const ControlState& state) const;
+
+  RunControlOptions options_;
   ControlChannel& channel_;
   ControlState state_;
 };

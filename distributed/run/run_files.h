@@ -1,31 +1,35 @@
 // What rank 0 keeps of a run on disk: best and last weights, checkpoints.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
-#include "lockstep/core/config/config.h"
 #include "lockstep/core/training/ema.h"
 #include "lockstep/core/weights/weights.h"
-#include "lockstep/data/image_set/image_file.h"
 #include "lockstep/distributed/comm/control_channel.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/run_control.h"
 
 namespace lockstep {
 
+struct RunFilesOptions {
+  std::string directory;  // equal on every rank; empty: nothing is written or read
+  std::map<std::string, std::string> metadata;  // of best.safetensors and last.safetensors
+  std::string config_json;                      // as run, kept in checkpoints
+  std::string data_digest;                      // likewise
+  int64_t keep_checkpoints = 2;                 // the newest ones
+};
+
 // <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
 // they were trained as (model, num_classes, image_channels, image_size, class_names, mean, std,
 // data_digest, config). With optimizer.ema_decay they are the averaged weights, and ema_decay is
-// among the metadata. Every method is collective: the others wait for rank 0's disk under the
-// deadline of file work, and all throw its error (AgreedError).
+// among the metadata. save and load_best are collective: the others wait for rank 0's disk under
+// the deadline of file work, and all throw its error (AgreedError).
 class RunFiles {
  public:
-  // An empty `directory`: nothing is written or read.
-  RunFiles(std::string directory,
-           const Config& config,
-           const ImageSetInfo& info,
-           ControlChannel& control);
+  // The channel must outlive it.
+  RunFiles(RunFilesOptions options, ControlChannel& control);
 
   // What the record asks for. `average`: null without one.
   void save(const ControlRecord& record,
@@ -40,10 +44,7 @@ class RunFiles {
  private:
   std::string path(const char* name) const;
 
-  std::string directory_;
-  const Config& config_;
-  std::string data_digest_;
-  std::map<std::string, std::string> metadata_;
+  RunFilesOptions options_;
   ControlChannel& control_;
   WholeCheckpoints whole_checkpoints_;
 };

@@ -10,7 +10,9 @@
 
 namespace lockstep {
 
-// Clocks run on every rank; observers exist on rank 0 alone (on the others the list is empty).
+// Clocks run on every rank; observers exist on rank 0 alone (on the others the list is empty) and
+// must outlive it. Order of calls, as a regular expression: start (begin_batches (count step?)*
+// (time_epoch epoch begin_epoch)?)* test? measure_end end.
 class RunReporter {
  public:
   explicit RunReporter(std::vector<TrainingObserver*> observers);

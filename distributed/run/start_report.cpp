@@ -11,7 +11,6 @@ StartReport describe_start(const Config& config,
                            const DeviceChoice& device,
                            const TrainingData& data,
                            const FlatParameters& parameters) {
-  const auto num_train = static_cast<int64_t>(data.split.train.size());
   StartReport report;
   report.world_size = topology.world_size;
   report.hosts = topology.host_names;
@@ -23,11 +22,11 @@ StartReport describe_start(const Config& config,
   report.config_digest = config_digest(config);
   report.data_digest = data.info.digest;
   report.num_classes = data.info.num_classes();
-  report.train_images = num_train;
+  report.train_images = static_cast<int64_t>(data.split.train.size());
   report.validation_images = static_cast<int64_t>(data.split.validation.size());
   report.test_images = data.info.count(Split::kTest);
   report.batch_size = config.batch_size;
-  report.updates_per_epoch = (num_train + config.batch_size - 1) / config.batch_size;
+  report.updates_per_epoch = updates_per_epoch(data, config.batch_size);
   report.epochs = config.epochs;
   return report;
 }

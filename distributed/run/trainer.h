@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/training/lr_finder.h"
 #include "lockstep/distributed/comm/session.h"
 #include "lockstep/distributed/run/checkpoint.h"
@@ -18,40 +17,52 @@
 
 namespace lockstep {
 
+// What a run is told besides its configuration.
 struct TrainerOptions {
   // Rank 0 writes weights and checkpoints there; empty: nothing is written. Equal on every rank.
   std::string run_directory;
-  // Rank 0's counts: the trainer shares it, and gives its memory back before it has been made.
+  // Rank 0's counts: make_trainer shares it and gives its memory back.
   std::optional<CheckpointContents> resume_from;
-  bool dry_run = false;  // one step, no files
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.
   std::function<bool()> stop_requested;
 };
 
+struct TrainerParts;
+
+// Made by make_trainer. Order of calls, as a regular expression: plan* (run | dry_run |
+// run_range_test) plan*. All but plan are collective.
 class Trainer {
  public:
-  // Collective. The session, data and observers must outlive it. `observers` is empty on all ranks
-  // but 0.
-  Trainer(const Config& config,
-          Session& session,
-          const DeviceChoice& device,
-          TrainingData data,
-          TrainerOptions options,
-          std::vector<TrainingObserver*> observers);
+  explicit Trainer(std::unique_ptr<TrainerParts> parts);
+  Trainer(Trainer&& other) noexcept;
+  Trainer& operator=(Trainer&& other) noexcept;
   ~Trainer();
-  // Trains to the end that the configuration, the limits or a signal set; equal on every rank.
+
+  // Trains to the end that the configuration, the limits or a request set; equal on every rank.
   EndReport run();
-  // Instead of run: trains at the rates that the finder asks for, whatever the schedule, over as
-  // many passes as that takes, until it has finished; equal on every rank. Writes nothing. False: a
-  // stop was requested before.
+  // Everything once, nothing kept: one update.
+  // REQUIRES: options without a run_directory or a checkpoint.
+  EndReport dry_run();
+  // Trains at the rates that the finder asks for, whatever the schedule, over as many passes as
+  // that takes, until it has finished; equal on every rank. Writes nothing. False: a stop was
+  // requested before.
   bool run_range_test(LrFinder& finder);
 
   const StartReport& plan() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<TrainerParts> parts_;
 };
+
+// The configured run, ready for its first update. Collective: what one rank cannot do is every
+// rank's AgreedError. Session, the data's source and labels and the observers must outlive the
+// trainer; the configuration need not. `observers` is empty on all ranks but 0.
+Trainer make_trainer(const Config& config,
+                     Session& session,
+                     const DeviceChoice& device,
+                     TrainingData data,
+                     TrainerOptions options,
+                     std::vector<TrainingObserver*> observers);
 
 }  // namespace lockstep

@@ -73,7 +73,6 @@ class TrainingObserver {
   // Before on_end, of a run that is tested.
   virtual void on_test(const TestReport&) {}
   virtual void on_end(const EndReport&) {}
-  virtual void on_message(const std::string& /*warning*/) {}
 };
 
 }  // namespace lockstep

@@ -1,34 +1,42 @@
 #include "lockstep/distributed/setup/training_data.h"
 
 namespace lockstep {
+namespace {
 
-BatchLoader training_batches(const TrainingData& data,
-                             const Config& config,
-                             const BatchFormat& format,
-                             const EpochSampler& sampler,
-                             int64_t epoch,
-                             int64_t first,
-                             const Topology& topology) {
+LoaderOptions loader_options(const EpochBatchesOptions& options, int64_t epoch) {
   LoaderOptions loader;
-  loader.format = format;
-  loader.prefetch_batches = config.data.prefetch_batches;
-  loader.augmentation = config.data.augmentation;
-  loader.seed = static_cast<uint64_t>(config.seed);
+  loader.format = options.format;
+  loader.prefetch_batches = options.prefetch_batches;
+  loader.augmentation = options.augmentation;
+  loader.seed = options.seed;
   loader.epoch = epoch;
-  return BatchLoader(
-      *data.source,
-      data.info,
-      data.train_labels,
-      loader,
-      sampler.num_batches() - first,
-      [&sampler, first, rank = topology.rank, size = topology.world_size](int64_t i) {
-        const IndexRange slice = sampler.slice(first + i, rank, size);
-        return BatchRequest{.indices = sampler.indices(first + i, slice),
-                            .global_size = sampler.batch_size(first + i),
-                            .first_position = slice.begin,
-                            .batch = first + i,
-                            .index_before = sampler.index_before(first + i, slice.begin)};
-      });
+  return loader;
 }
+
+}  // namespace
+
+int64_t updates_per_epoch(const TrainingData& data, int64_t batch_size) {
+  return (static_cast<int64_t>(data.split.train.size()) + batch_size - 1) / batch_size;
+}
+
+EpochBatches::EpochBatches(const TrainingData& data,
+                           const EpochBatchesOptions& options,
+                           int64_t epoch,
+                           int64_t first,
+                           const Topology& topology)
+    : sampler_(data.split.train, options.batch_size, options.seed, epoch),
+      loader_(*data.source,
+              data.info,
+              data.train_labels,
+              loader_options(options, epoch),
+              sampler_.num_batches() - first,
+              [this, first, rank = topology.rank, size = topology.world_size](int64_t i) {
+                const IndexRange slice = sampler_.slice(first + i, rank, size);
+                return BatchRequest{.indices = sampler_.indices(first + i, slice),
+                                    .global_size = sampler_.batch_size(first + i),
+                                    .first_position = slice.begin,
+                                    .batch = first + i,
+                                    .index_before = sampler_.index_before(first + i, slice.begin)};
+              }) {}
 
 }  // namespace lockstep

@@ -20,14 +20,40 @@ struct TrainingData {
   ImageSource* source = nullptr;
 };
 
-// This rank's slices of the batches of `epoch`, from batch `first` on, augmented. `data` and
-// `sampler` must outlive the loader.
-BatchLoader training_batches(const TrainingData& data,
-                             const Config& config,
-                             const BatchFormat& format,
-                             const EpochSampler& sampler,
-                             int64_t epoch,
-                             int64_t first,
-                             const Topology& topology);
+// Batches of `batch_size` images, the last one maybe smaller, that make an epoch.
+int64_t updates_per_epoch(const TrainingData& data, int64_t batch_size);
+
+struct EpochBatchesOptions {
+  int64_t batch_size = 128;  // global
+  uint64_t seed = 1;         // of permutation, augmentation and mixing, each with the epoch
+  int64_t prefetch_batches = 2;
+  AugmentationConfig augmentation;
+  BatchFormat format;
+};
+
+// This rank's slices of the batches of one epoch, from one of them on, augmented. Prepared ahead by
+// a thread.
+class EpochBatches {
+ public:
+  // `epoch` and `first` (the first batch wanted) count from 0. `data` must outlive it.
+  EpochBatches(const TrainingData& data,
+               const EpochBatchesOptions& options,
+               int64_t epoch,
+               int64_t first,
+               const Topology& topology);
+  EpochBatches(const EpochBatches&) = delete;
+  EpochBatches& operator=(const EpochBatches&) = delete;
+
+  // Of the epoch, those before the first wanted included.
+  int64_t num_batches() const { return sampler_.num_batches(); }
+  // REQUIRES: called at most num_batches() - first times.
+  Batch next() { return loader_.next(); }
+  // Seconds that next() has waited so far.
+  double wait_seconds() const { return loader_.wait_seconds(); }
+
+ private:
+  EpochSampler sampler_;
+  BatchLoader loader_;  // its thread asks the sampler
+};
 
 }  // namespace lockstep

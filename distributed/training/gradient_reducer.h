@@ -13,9 +13,11 @@ namespace lockstep {
 // Hooks every gradient but those of frozen parameters, which stay zero: it is moved into the flat
 // float32 gradient buffer (added, from the second micro-slice of an update on), and when a bucket
 // is complete in the last micro-slice its all-reduce starts. Buckets start in one fixed order on
-// all ranks. Works with any torch::nn::Module taken over by FlatParameters.
+// all ranks. Works with any torch::nn::Module taken over by FlatParameters. Order of calls, as a
+// regular expression: (begin_update begin_backward+ finish_update)*.
 class GradientReducer {
  public:
+  // Parameters and communicator must outlive it; no other reducer may hook the same parameters.
   // num_extras: float slots that travel with the last bucket (loss, counts, batch-norm statistics).
   GradientReducer(FlatParameters& parameters, Communicator& communicator, int64_t num_extras);
   ~GradientReducer();

@@ -37,8 +37,8 @@ struct PredictionSummary {
   std::vector<Mistake> worst;      // largest loss first, then by index; at most kWorstMistakes
 };
 
-// Collects this rank's part of an evaluation (see validator.h). Nothing waits for the device before
-// summary().
+// Collects this rank's part of an evaluation (see evaluation.h). Order of calls, as a regular
+// expression: add* summary. Nothing waits for the device before summary().
 class PredictionTally {
  public:
   // device: the communicator's.

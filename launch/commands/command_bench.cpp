@@ -14,8 +14,10 @@
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/image_set/probe.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/distributed/training/classification_loss.h"
 #include "lockstep/distributed/training/statistics_exchange.h"
 #include "lockstep/distributed/training/training_step.h"
 #include "lockstep/launch/commands/commands.h"
@@ -143,7 +145,13 @@ void bench_model(const BenchOptions& options,
   model->train();
   FlatParameters parameters(*model, flat_options(config, format));
   const auto optimizer = make_optimizer(config.optimizer, parameters);
-  TrainingStep step(*model, parameters, *optimizer, *gradients, exchange.get(), config);
+  TrainingStep step({.model = *model,
+                     .parameters = parameters,
+                     .optimizer = *optimizer,
+                     .communicator = *gradients,
+                     .exchange = exchange.get()},
+                    classification_loss(*model, config.optimizer.label_smoothing),
+                    make_training_step_options(config));
   BatchSource batches(
       options, format, store, topology, options.warmup + options.steps * options.repetitions);
 

@@ -13,7 +13,7 @@
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/setup/validation_batch.h"
-#include "lockstep/distributed/training/validator.h"
+#include "lockstep/distributed/training/evaluation.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/commands/trained_model.h"
@@ -93,15 +93,12 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   const auto communicator = session.make_communicator(device.backend, device.device);
   const ValidationBatch batch =
       choose_validation_batch(config, *model, info, format, session, /*before=*/0);
-  const EvaluationResult result = evaluate(*model,
-                                           store.source(),
-                                           info,
-                                           store.labels(split),
-                                           split,
-                                           indices,
-                                           format,
-                                           batch.size,
-                                           *communicator);
+  const EvaluationImages images{.source = store.source(),
+                                .info = info,
+                                .labels = store.labels(split),
+                                .split = split,
+                                .indices = indices};
+  const EvaluationResult result = evaluate(*model, images, format, batch.size, *communicator);
   if (session.topology().rank != 0) return 0;
   if (options.json) {
     const nlohmann::ordered_json line = {{"model", config.model.name},

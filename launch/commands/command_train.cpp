@@ -186,8 +186,7 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   const std::vector<std::string> devices = device_names(session, device);
 
   TrainerOptions trainer_options;
-  trainer_options.dry_run = options.dry_run;
-  trainer_options.run_directory = run_directory(options, config);
+  if (!options.dry_run) trainer_options.run_directory = run_directory(options, config);
   const bool is_root = session.topology().rank == 0;
   std::optional<RunOutput> output;
   agree_on_files(session.control(), "preparing the run directory", [&] {
@@ -203,13 +202,13 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
 
   const StopSignals signals;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
-  Trainer trainer(config,
-                  session,
-                  device,
-                  training_data(config, store, session),
-                  std::move(trainer_options),
-                  output ? output->observers() : std::vector<TrainingObserver*>{});
-  const EndReport end = trainer.run();
+  Trainer trainer = make_trainer(config,
+                                 session,
+                                 device,
+                                 training_data(config, store, session),
+                                 std::move(trainer_options),
+                                 output ? output->observers() : std::vector<TrainingObserver*>{});
+  const EndReport end = options.dry_run ? trainer.dry_run() : trainer.run();
   if (options.dry_run && is_root)
     print_plan(trainer.plan(), config, store, session.topology(), devices, end);
   // Its files are closed before any rank may leave.
@@ -235,7 +234,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
   TrainerOptions trainer_options;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   LrFinderLines lines(options.finder);
-  Trainer trainer(
+  Trainer trainer = make_trainer(
       config,
       session,
       device,

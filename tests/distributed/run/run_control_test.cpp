@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/run/run_options.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 
 namespace lockstep::test {
@@ -12,7 +13,6 @@ ControlInput epoch_end(double loss) {
   ControlInput input;
   input.epoch_ended = input.has_validation = true;
   input.validation_loss = loss;
-  input.updates_per_epoch = 10;
   return input;
 }
 
@@ -21,7 +21,7 @@ TEST(RunControl, EveryRankObeysRankZerosNumbers) {
   config.early_stopping.patience = 2;
   for (const int size : {1, 2, 3, 4, 7}) {
     run_in_process(size, [&](InProcessRank& rank) {
-      RunControl control(config, *rank.control, {});
+      RunControl control(make_run_control_options(config, 10), *rank.control, {});
       // The other ranks see numbers that would decide otherwise.
       const double lie = rank.rank == 0 ? 0.0 : -1000.0 * rank.rank;
       ControlRecord record;
@@ -62,7 +62,7 @@ TEST(RunControl, StateSurvivesItsJson) {
 TEST(RunControl, DivergenceStopsWithoutSaving) {
   Config config;
   run_in_process(2, [&](InProcessRank& rank) {
-    RunControl control(config, *rank.control, {});
+    RunControl control(make_run_control_options(config, 10), *rank.control, {});
     ControlInput input;
     input.diverged = true;
     const ControlRecord record = control.exchange(input);
@@ -78,7 +78,7 @@ TEST(RunControl, StepLimitCountsAsCompleted) {
   run_in_process(1, [&](InProcessRank& rank) {
     ControlState state;
     state.step = 5;
-    RunControl control(config, *rank.control, state);
+    RunControl control(make_run_control_options(config, 10), *rank.control, state);
     EXPECT_EQ(control.finished_reason(), "completed");
     const ControlRecord record = control.exchange({});
     EXPECT_TRUE(record.stop && record.save);

@@ -113,12 +113,12 @@ inline Recorder with_trainers(int world_size,
     if (complete) complete(rank, options);
     std::vector<TrainingObserver*> observers;
     if (rank == 0) observers.push_back(&told);
-    Trainer trainer(config,
-                    session,
-                    {at::kCPU, "in-process", "a thread"},
-                    images.data(),
-                    std::move(options),
-                    observers);
+    Trainer trainer = make_trainer(config,
+                                   session,
+                                   {at::kCPU, "in-process", "a thread"},
+                                   images.data(),
+                                   std::move(options),
+                                   observers);
     body(rank, trainer);
   });
   return told;

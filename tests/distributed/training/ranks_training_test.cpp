@@ -1,5 +1,5 @@
 // Training and validation on many ranks, whatever they are, equal those on one.
-#include "lockstep/distributed/training/validator.h"
+#include "lockstep/distributed/training/evaluation.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/comm/world_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
@@ -110,8 +110,15 @@ TEST_P(RanksValidation, EverySampleCountsExactlyOnceForSizesThatDoNotDivide) {
       FlatParameters parameters(*model, {.channels_last = true});
       BatchFormat format;
       format.channels_last = true;
-      const EvaluationResult result =
-          evaluate(*model, source, info, labels, Split::kTrain, indices, format, 8, *communicator);
+      const EvaluationResult result = evaluate(*model,
+                                               {.source = source,
+                                                .info = info,
+                                                .labels = labels,
+                                                .split = Split::kTrain,
+                                                .indices = indices},
+                                               format,
+                                               8,
+                                               *communicator);
       EXPECT_EQ(result.images, size);
       communicator->all_reduce(source.seen, "what was seen");
       EXPECT_EQ(source.seen.sum().item<int64_t>(), size);

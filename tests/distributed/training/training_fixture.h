@@ -20,6 +20,8 @@
 #include "lockstep/data/loading/sampler.h"
 #include "lockstep/distributed/comm/communicator.h"
 #include "lockstep/distributed/run/checkpoint.h"
+#include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/training/classification_loss.h"
 #include "lockstep/distributed/training/statistics_exchange.h"
 #include "lockstep/distributed/training/training_step.h"
 
@@ -127,7 +129,13 @@ class TrainingRank {
                      .bucket_bytes = config.distributed.bucket_bytes}),
         optimizer_(make_optimizer(config.optimizer, parameters_)),
         exchange_(statistics ? make_statistics_exchange(*statistics) : nullptr),
-        step_(*model_, parameters_, *optimizer_, gradients, exchange_.get(), config_) {
+        step_({.model = *model_,
+               .parameters = parameters_,
+               .optimizer = *optimizer_,
+               .communicator = gradients,
+               .exchange = exchange_.get()},
+              classification_loss(*model_, config.optimizer.label_smoothing),
+              make_training_step_options(config)) {
     model_->train();
   }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/data/loading/batch_loader.h"
@@ -18,16 +18,22 @@ struct EvaluationResult {
   int64_t images = 0;
 };
 
-// Evaluates `indices` of a split: rank r takes the r-th contiguous part, in batches of
-// `batch_size`; sums travel once, in float64 and int64. Collective; every rank gets the same
-// result. Images are 0 for no indices (loss NaN, accuracy 0). `tally`, where there is one, is given
-// this rank's predictions.
+// The images to evaluate: what it refers to must outlive the call.
+struct EvaluationImages {
+  ImageSource& source;
+  const ImageSetInfo& info;
+  std::span<const int32_t> labels;  // of the whole split
+  Split split = Split::kTest;
+  std::span<const int64_t> indices;  // within the split; equal on every rank
+};
+
+// Rank r takes the r-th contiguous part of the indices, in batches of `batch_size` in `format`;
+// sums travel once, in float64 and int64. Collective; every rank gets the same result. Images are 0
+// for no indices (loss NaN, accuracy 0). `tally`, where there is one, is given this rank's
+// predictions.
+// REQUIRES: the model in evaluation mode, on format.device.
 EvaluationResult evaluate(ImageClassifier& model,
-                          ImageSource& source,
-                          const ImageSetInfo& info,
-                          std::span<const int32_t> labels,
-                          Split split,
-                          const std::vector<int64_t>& indices,
+                          const EvaluationImages& images,
                           const BatchFormat& format,
                           int64_t batch_size,
                           Communicator& communicator,

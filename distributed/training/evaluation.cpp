@@ -1,7 +1,8 @@
-#include "lockstep/distributed/training/validator.h"
+#include "lockstep/distributed/training/evaluation.h"
 
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "lockstep/core/nn/image_classifier.h"
@@ -11,31 +12,32 @@
 namespace lockstep {
 
 EvaluationResult evaluate(ImageClassifier& model,
-                          ImageSource& source,
-                          const ImageSetInfo& info,
-                          std::span<const int32_t> labels,
-                          Split split,
-                          const std::vector<int64_t>& indices,
+                          const EvaluationImages& images,
                           const BatchFormat& format,
                           int64_t batch_size,
                           Communicator& communicator,
                           PredictionTally* tally) {
   const at::NoGradGuard no_grad;
   const IndexRange part = contiguous_part(
-      static_cast<int64_t>(indices.size()), communicator.rank(), communicator.world_size());
+      static_cast<int64_t>(images.indices.size()), communicator.rank(), communicator.world_size());
+  const auto batch_indices = [&](int64_t batch) {
+    const int64_t begin = part.begin + batch * batch_size;
+    const int64_t size = std::min(part.end - begin, batch_size);
+    return images.indices.subspan(static_cast<size_t>(begin), static_cast<size_t>(size));
+  };
   const int64_t num_batches = (part.size() + batch_size - 1) / batch_size;
   LoaderOptions options;
-  options.split = split;
+  options.split = images.split;
   options.format = format;
   options.prefetch_batches = 1;
-  BatchLoader loader(source, info, labels, options, num_batches, [&](int64_t batch) {
-    const int64_t begin = part.begin + batch * batch_size;
-    const int64_t end = std::min(part.end, begin + batch_size);
-    BatchRequest request;
-    request.indices.assign(indices.begin() + begin, indices.begin() + end);
-    request.global_size = end - begin;
-    return request;
-  });
+  const auto request = [&](int64_t batch) {
+    const auto indices = batch_indices(batch);
+    BatchRequest result;
+    result.indices.assign(indices.begin(), indices.end());
+    result.global_size = static_cast<int64_t>(indices.size());
+    return result;
+  };
+  BatchLoader loader(images.source, images.info, images.labels, options, num_batches, request);
 
   const StepContext context;  // evaluation
   const auto on_device = at::TensorOptions(format.device);
@@ -48,11 +50,7 @@ EvaluationResult evaluate(ImageClassifier& model,
     loss.add_(sums.loss.to(at::kDouble));
     counts[0].add_(sums.correct.to(at::kLong));
     counts[1].add_(batch.images.size(0));
-    if (tally) {
-      const auto first = static_cast<size_t>(part.begin + b * batch_size);
-      const auto size = static_cast<size_t>(batch.images.size(0));
-      tally->add(std::span(indices).subspan(first, size), logits, batch.labels);
-    }
+    if (tally) tally->add(batch_indices(b), logits, batch.labels);
   }
   communicator.all_reduce(loss, "validation loss");
   communicator.all_reduce(counts, "validation counts");

@@ -1,0 +1,143 @@
+// How a trainer is put together from a configuration.
+#include <utility>
+
+#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/training/frozen_parameters.h"
+#include "lockstep/core/weights/initial_weights.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/run/start_report.h"
+#include "lockstep/distributed/run/trainer_parts.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
+#include "lockstep/distributed/setup/validation_batch.h"
+#include "lockstep/distributed/training/classification_loss.h"
+
+namespace lockstep {
+namespace {
+
+TrainingLoopOptions make_training_loop_options(const Config& config, const BatchFormat& format) {
+  return {.batches = make_epoch_batches_options(config, format),
+          .report_every_steps = config.logging.every_steps,
+          .wall_time_seconds = config.limits.wall_time_seconds,
+          .restore_best = config.early_stopping.restore_best};
+}
+
+void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
+  const auto channel = [&] {
+    return parts.session.make_communicator(device.backend, device.device);
+  };
+  parts.communicator = channel();
+  if (config.distributed.batch_norm != "sync") return;
+  parts.statistics = channel();
+  parts.exchange = make_statistics_exchange(*parts.statistics);
+}
+
+void make_model_and_step(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
+  agree(parts.session.control(), "making the model", [&] {
+    parts.model = model_on_device(config, parts.data.info, device.device);
+    if (!config.model.freeze.empty())
+      parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
+  });
+  parts.parameters =
+      std::make_unique<FlatParameters>(*parts.model, flat_options(config, parts.format()));
+  parts.optimizer = make_optimizer(config.optimizer, *parts.parameters);
+  if (config.optimizer.ema_decay > 0) {
+    parts.average = std::make_unique<WeightAverage>(
+        *parts.model, *parts.parameters, config.optimizer.ema_decay);
+  }
+  parts.step = std::make_unique<TrainingStep>(
+      TrainingStepParts{.model = *parts.model,
+                        .parameters = *parts.parameters,
+                        .optimizer = *parts.optimizer,
+                        .communicator = *parts.communicator,
+                        .exchange = parts.exchange.get()},
+      classification_loss(*parts.model, config.optimizer.label_smoothing),
+      make_training_step_options(config));
+}
+
+// Rank 0's model, optimizer and average, from its checkpoint or the weights to start from. Returns
+// the state of a run that goes on, as JSON; empty: a fresh one.
+std::string read_start(TrainerParts& parts,
+                       const std::string& weights,
+                       const std::optional<CheckpointContents>& checkpoint,
+                       InitialWeights& initial_weights) {
+  if (!checkpoint) {
+    if (weights.empty()) return "";
+    initial_weights = load_initial_weights(*parts.model, *parts.parameters, weights);
+    if (parts.average) parts.average->restart();
+    return "";
+  }
+  import_weights(*parts.model, *parts.parameters, checkpoint->model, "the checkpoint");
+  restore_optimizer(*parts.optimizer, *parts.parameters, checkpoint->optimizer);
+  with_average(parts.average.get(), [&] {
+    if (!parts.average) return;
+    import_weights(
+        *parts.model, *parts.parameters, checkpoint->average, "the checkpoint's averaged weights");
+  });
+  return to_json(checkpoint->state);
+}
+
+// What rank 0 starts from becomes every rank's state: state by the control channel, tensors by
+// broadcast. The checkpoint's memory is given back: its tensors are the run's from there on.
+ControlState share_start(TrainerParts& parts,
+                         const std::string& weights,
+                         std::optional<CheckpointContents> checkpoint,
+                         InitialWeights& initial_weights) {
+  ControlChannel& control = parts.session.control();
+  parts.model->train();
+  std::string text;
+  agree_on_files(control, "reading the weights to start from", [&] {
+    if (parts.topology().is_root()) text = read_start(parts, weights, checkpoint, initial_weights);
+    checkpoint.reset();
+  });
+  text = control.broadcast(text, 0, "run state");
+  parts.share_weights();
+  with_average(parts.average.get(), [&] {
+    if (parts.average) parts.share_weights();
+  });
+  for (auto& [name, flat] : parts.optimizer->state())
+    parts.communicator->broadcast(flat, 0, "optimizer state");
+  return text.empty() ? ControlState{} : control_state_from_json(text, "rank 0's run state");
+}
+
+}  // namespace
+
+Trainer make_trainer(const Config& config,
+                     Session& session,
+                     const DeviceChoice& device,
+                     TrainingData data,
+                     TrainerOptions options,
+                     std::vector<TrainingObserver*> observers) {
+  auto made = std::make_unique<TrainerParts>(
+      session, std::move(data), std::move(observers), std::move(options.stop_requested));
+  TrainerParts& parts = *made;
+  set_math_mode(config.precision);
+  parts.options = make_training_loop_options(config, batch_format(config, device.device));
+  make_channels(parts, config, device);
+  make_model_and_step(parts, config, device);
+
+  InitialWeights initial_weights;  // rank 0's
+  ControlState state =
+      share_start(parts, config.model.weights, std::move(options.resume_from), initial_weights);
+  const ValidationBatch validation = choose_validation_batch(
+      config, *parts.model, parts.data.info, parts.format(), session, state.validation_batch_size);
+  parts.model->train();
+  state.validation_batch_size = validation.size;
+  parts.control = std::make_unique<RunControl>(
+      make_run_control_options(config, updates_per_epoch(parts.data, config.batch_size)),
+      session.control(),
+      state);
+  parts.files = std::make_unique<RunFiles>(
+      make_run_files_options(config, parts.data.info, options.run_directory), session.control());
+
+  parts.report = describe_start(config, session.topology(), device, parts.data, *parts.parameters);
+  parts.report.resumed_step = state.step;
+  parts.report.resumed_epoch = state.epoch;
+  parts.report.validation_batch_size = validation.size;
+  parts.report.initial_weights_digest = initial_weights.sha256;
+  parts.report.notes =
+      start_notes(config, initial_weights, parts.num_frozen, *parts.parameters, validation);
+  return Trainer(std::move(made));
+}
+
+}  // namespace lockstep

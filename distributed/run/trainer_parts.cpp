@@ -1,0 +1,83 @@
+#include "lockstep/distributed/run/trainer_parts.h"
+
+#include <utility>
+
+#include "lockstep/core/nn/image_classifier.h"
+
+namespace lockstep {
+
+TrainerParts::TrainerParts(Session& session_in,
+                           TrainingData data_in,
+                           std::vector<TrainingObserver*> observers,
+                           std::function<bool()> stop_requested_in)
+    : session(session_in),
+      data(std::move(data_in)),
+      reporter(std::move(observers)),
+      stop_requested(std::move(stop_requested_in)) {}
+
+EpochBatches TrainerParts::epoch_batches() const {
+  const ControlState& state = control->state();
+  return EpochBatches(data, options.batches, state.epoch, state.batch_in_epoch, topology());
+}
+
+bool TrainerParts::wants_stop() const {
+  const bool asked = stop_requested && stop_requested();
+  const double limit = options.wall_time_seconds;
+  return asked || (topology().is_root() && limit > 0 && reporter.seconds() >= limit);
+}
+
+StepResult TrainerParts::update(EpochBatches& batches, double rate) {
+  ControlState& state = control->state();
+  const Batch batch = batches.next();
+  const StepResult result = step->run(batch, state.step, rate, wants_stop());
+  if (!result.finite) return result;
+  if (average) average->update();
+  ++state.step;
+  ++state.batch_in_epoch;
+  state.train_loss_sum += result.loss_sum;
+  state.train_correct += result.correct;
+  state.train_images += result.images;
+  reporter.count(result.images);
+  const bool due = state.step % options.report_every_steps == 0;
+  if (due && topology().is_root()) report_step(result, rate, batches);
+  return result;
+}
+
+void TrainerParts::report_step(const StepResult& result, double rate, const EpochBatches& batches) {
+  const ControlState& state = control->state();
+  StepReport line;
+  line.epoch = state.epoch + 1;
+  line.step = state.step;
+  line.batch = state.batch_in_epoch;
+  line.batches = batches.num_batches();
+  line.loss = result.loss_sum / static_cast<double>(result.images);
+  line.learning_rate = rate;
+  reporter.step(line, batches.wait_seconds());
+}
+
+EvaluationResult TrainerParts::evaluate_indices(Split split,
+                                                const std::vector<int64_t>& indices,
+                                                PredictionTally* tally) {
+  const EvaluationImages images{
+      .source = *data.source,
+      .info = data.info,
+      .labels = split == Split::kTrain ? data.train_labels : data.test_labels,
+      .split = split,
+      .indices = indices};
+  const int64_t batch_size = control->state().validation_batch_size;
+  EvaluationResult result;
+  model->eval();
+  with_average(average.get(), [&] {
+    result = evaluate(*model, images, format(), batch_size, *communicator, tally);
+  });
+  model->train();
+  return result;
+}
+
+void TrainerParts::share_weights() {
+  communicator->broadcast(parameters->master(), 0, "weights");
+  for (const at::Tensor& buffer : model->buffers()) communicator->broadcast(buffer, 0, "buffers");
+  parameters->refresh_leaves();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,79 @@
+// What a run is made of, and what its ways of going share: an update, an evaluation, the weights of
+// rank 0 for all. Used by the files of this folder alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "lockstep/core/nn/module_forward.h"
+#include "lockstep/core/training/ema.h"
+#include "lockstep/core/training/flat_parameters.h"
+#include "lockstep/core/training/optimizer.h"
+#include "lockstep/distributed/comm/session.h"
+#include "lockstep/distributed/run/run_control.h"
+#include "lockstep/distributed/run/run_files.h"
+#include "lockstep/distributed/run/run_reporter.h"
+#include "lockstep/distributed/run/trainer.h"
+#include "lockstep/distributed/setup/training_data.h"
+#include "lockstep/distributed/training/evaluation.h"
+#include "lockstep/distributed/training/statistics_exchange.h"
+#include "lockstep/distributed/training/training_step.h"
+
+namespace lockstep {
+
+struct TrainingLoopOptions {
+  EpochBatchesOptions batches;
+  int64_t report_every_steps = 1;
+  double wall_time_seconds = 0;  // 0 = no limit
+  bool restore_best = true;      // test the best weights, not the last ones
+};
+
+// Made by make_trainer in the order of the members, which is the order in which they need one
+// another; all alike on every rank but for what rank 0 alone has: observers and files.
+struct TrainerParts {
+  TrainerParts(Session& session_in,
+               TrainingData data_in,
+               std::vector<TrainingObserver*> observers,
+               std::function<bool()> stop_requested_in);
+
+  Session& session;
+  TrainingData data;
+  RunReporter reporter;
+  std::function<bool()> stop_requested;
+  TrainingLoopOptions options;
+
+  std::unique_ptr<Communicator> communicator;  // gradients, weights, evaluations
+  std::unique_ptr<Communicator> statistics;    // of synchronised batch norm; null: none
+  std::unique_ptr<StatisticsExchange> exchange;
+  int64_t num_frozen = 0;  // elements
+  std::shared_ptr<ImageClassifier> model;
+  std::unique_ptr<FlatParameters> parameters;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<WeightAverage> average;  // null: the weights are not averaged
+  std::unique_ptr<TrainingStep> step;
+  std::unique_ptr<RunControl> control;
+  std::unique_ptr<RunFiles> files;
+  StartReport report;
+
+  const Topology& topology() const { return session.topology(); }
+  const BatchFormat& format() const { return options.batches.format; }
+
+  // Batches of the epoch under way, from where it stands.
+  EpochBatches epoch_batches() const;
+  // One update; the sums of the epoch and the step count move on. Collective.
+  StepResult update(EpochBatches& batches, double rate);
+  // Of the averaged weights, where there are such. Collective.
+  EvaluationResult evaluate_indices(Split split,
+                                    const std::vector<int64_t>& indices,
+                                    PredictionTally* tally = nullptr);
+  // Rank 0's weights and buffers become every rank's. Collective.
+  void share_weights();
+
+ private:
+  bool wants_stop() const;
+  void report_step(const StepResult& result, double rate, const EpochBatches& batches);
+};
+
+}  // namespace lockstep
