@@ -6,6 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/core/config/choice.h"
+#include "lockstep/core/config/choice_rows.h"
+#include "lockstep/core/config/config_enums.h"
+
 namespace lockstep {
 
 struct AugmentationConfig {
@@ -26,8 +30,7 @@ struct DataConfig {
       0.2;  // of the training images, stratified by class; 0 = train on all of them
   int64_t split_seed =
       0;  // of the training/validation split: independent of `seed`, so that runs compare
-  std::string cache =
-      "node";  // node = one copy a host (shared memory), rank = one a rank, stream = read as needed
+  ImageCache cache = ImageCache::kNode;
   int64_t stream_cache_bytes = 64 << 20;  // what each rank may hold of a streamed file
   int64_t prefetch_batches = 2;           // batches prepared ahead of the step that uses them
   int64_t max_train_images =
@@ -36,18 +39,18 @@ struct DataConfig {
 };
 
 struct ModelConfig {
-  std::string name = "resnet20";
-  double dropout = -1.0;      // for models that have it; negative = the usual rate
-  std::string stem = "auto";  // auto, cifar, imagenet
-  std::string head = "full";  // full, compact
+  std::string name = "resnet20";  // find_model() of core/models/model_registry.h parses it
+  double dropout = -1.0;          // for models that have it; negative = the usual rate
+  ModelStem stem = ModelStem::kAutomatic;
+  ModelHead head = ModelHead::kFull;
   double stochastic_depth =
       0.0;              // drop probability of the last residual block (Huang et al. 2016); 0 = off
   std::string weights;  // safetensors file to start from; empty = initialise from the seed
-  std::string freeze;   // parameters that stay as they are: core/frozen_parameters.h
+  std::string freeze;   // parameters that stay as they are: core/training/frozen_parameters.h
 };
 
 struct OptimizerConfig {
-  std::string name = "sgd";  // sgd, adamw
+  Choice<UpdateRule> name = "sgd";
   double learning_rate = 0.1;
   int64_t scale_learning_rate_from_batch =
       0;                  // multiply the rate by batch_size / this (Goyal et al. 2017); 0 = off
@@ -66,9 +69,8 @@ struct OptimizerConfig {
 
 // Lengths (warm-up, steps, periods) are in units of `step_every`: epochs or updates.
 struct LrScheduleConfig {
-  std::string name = "constant";     // constant, step, multi_step, exponential, polynomial, cosine,
-                                     // one_cycle, plateau
-  std::string step_every = "epoch";  // epoch, update
+  Choice<LrSchedule> name = "constant";
+  ScheduleUnit step_every = ScheduleUnit::kEpoch;
   int64_t warmup = 0;  // linear warm-up over this many units, before the schedule proper
   double warmup_start_factor = 0.1;  // the rate's factor at the first unit of the warm-up
   int64_t step_size = 30;            // step
@@ -84,29 +86,29 @@ struct LrScheduleConfig {
       25.0;  // PyTorch's div_factor: first rate = learning_rate / this
   double one_cycle_final_divisor =
       1e4;  // PyTorch's final_div_factor: last rate = first rate / this
-  std::string one_cycle_anneal = "cosine";  // cosine, linear
+  AnnealShape one_cycle_anneal = AnnealShape::kCosine;
   double plateau_factor = 0.1;
   int64_t plateau_patience = 10;
   double plateau_threshold = 1e-4;  // relative, as PyTorch's threshold_mode="rel"
   int64_t plateau_cooldown = 0;
-  std::string plateau_quantity = "validation_loss";  // validation_loss, validation_accuracy
+  Choice<WatchedQuantity> plateau_quantity = "validation_loss";
 };
 
 struct EarlyStoppingConfig {
   bool enabled = true;
-  std::string quantity = "validation_loss";  // validation_loss, validation_accuracy
-  int64_t patience = 10;                     // epochs without an improvement before the run stops
-  double min_delta = 0.0;                    // the least change that counts as an improvement
-  bool restore_best = true;                  // run the test on the best weights, not the last ones
+  Choice<WatchedQuantity> quantity = "validation_loss";
+  int64_t patience = 10;     // epochs without an improvement before the run stops
+  double min_delta = 0.0;    // the least change that counts as an improvement
+  bool restore_best = true;  // run the test on the best weights, not the last ones
 };
 
 struct DistributedConfig {
-  std::string backend = "auto";      // auto, nccl, mpi
-  std::string batch_norm = "local";  // local, sync
-  double timeout_seconds = 300;      // longest wait for a peer
-  int64_t bucket_bytes = 4 << 20;    // of gradient per all-reduce
-  int64_t accumulation_steps = 1;    // micro-slices a rank cuts its slice of the global batch into
-  bool allow_shared_gpu = false;     // for tests: several ranks on one GPU
+  TensorBackend backend = TensorBackend::kAutomatic;
+  BatchNormMode batch_norm = BatchNormMode::kLocal;
+  double timeout_seconds = 300;    // longest wait for a peer
+  int64_t bucket_bytes = 4 << 20;  // of gradient per all-reduce
+  int64_t accumulation_steps = 1;  // micro-slices a rank cuts its slice of the global batch into
+  bool allow_shared_gpu = false;   // for tests: several ranks on one GPU
 };
 
 struct CheckpointConfig {
@@ -133,8 +135,8 @@ struct Config {
   int64_t seed = 1;
   int64_t batch_size = 128;  // global: images per update, however many ranks share it
   int64_t epochs = 30;
-  std::string device = "auto";     // auto, cpu, cuda
-  std::string precision = "fp32";  // fp32, tf32, bf16
+  DeviceKind device = DeviceKind::kAutomatic;
+  Precision precision = Precision::kFp32;
   DataConfig data;
   ModelConfig model;
   OptimizerConfig optimizer;

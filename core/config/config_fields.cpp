@@ -2,19 +2,15 @@
 
 #include <algorithm>
 #include <iterator>
-#include <utility>
+
+#include "lockstep/core/config/config_field_makers.h"
 
 namespace lockstep {
 namespace {
 
-// reach<&Config::data, &DataConfig::file>(config) is config.data.file.
-template <auto... path>
-auto& reach(Config& config) {
-  return (config.*....*path);
-}
-
+using fields::changeable, fields::choice, fields::flag, fields::kNotInDigest, fields::number,
+    fields::number_or_word, fields::text, fields::text_among;
 using Fields = std::vector<ConfigField>;
-using Choices = std::vector<std::string>;
 
 // Products of two such counts still fit in 64 bits.
 constexpr double kMostCount = 2147483647;
@@ -32,38 +28,6 @@ constexpr NumberRange kFraction{0, 1};
 constexpr NumberRange kBelowOne{.least = 0, .most = 1, .most_exclusive = true};
 constexpr NumberRange kInsideZeroOne{0, 1, true, true};
 constexpr NumberRange kBetaShape{0, 1000};
-constexpr bool kNotInDigest = false;
-
-const Choices kQuantities = {"validation_loss", "validation_accuracy"};
-
-template <auto... path>
-ConfigField number(std::string key,
-                   NumberRange range,
-                   std::string description,
-                   bool digest = true) {
-  return {std::move(key), &reach<path...>, range, {}, digest, std::move(description)};
-}
-
-// An integer with a word, outside its range, that leaves it to the program.
-template <auto... path>
-ConfigField number_or_word(std::string key,
-                           NumberRange range,
-                           std::string word,
-                           std::string description) {
-  ConfigField field = number<path...>(std::move(key), range, std::move(description));
-  field.zero_word = std::move(word);
-  return field;
-}
-
-template <auto... path>
-ConfigField text(std::string key, Choices choices, std::string description, bool digest = true) {
-  return {std::move(key), &reach<path...>, {}, std::move(choices), digest, std::move(description)};
-}
-
-template <auto... path>
-ConfigField flag(std::string key, std::string description, bool digest = true) {
-  return {std::move(key), &reach<path...>, {}, {}, digest, std::move(description)};
-}
 
 Fields run_fields() {
   using C = Config;
@@ -71,11 +35,9 @@ Fields run_fields() {
       number<&C::seed>("seed", kSeed, "of weights, order, augmentation and dropout"),
       number<&C::batch_size>(
           "batch_size", kPositiveCount, "images per update, over all ranks together"),
-      number<&C::epochs>("epochs", kPositiveCount, "passes over the training images"),
-      text<&C::device>(
-          "device", {"auto", "cpu", "cuda"}, "what to compute on; auto = a GPU where there is one"),
-      text<&C::precision>(
-          "precision", {"fp32", "tf32", "bf16"}, "arithmetic of convolutions and matrix products"),
+      changeable(number<&C::epochs>("epochs", kPositiveCount, "passes over the training images")),
+      choice<&C::device>("device", "what to compute on; auto = a GPU where there is one"),
+      choice<&C::precision>("precision", "arithmetic of convolutions and matrix products"),
   };
 }
 
@@ -86,17 +48,16 @@ Fields data_fields() {
   constexpr auto kAugmentation = &D::augmentation;
   return {
       text<kData, &D::file>(
-          "data.file", {}, "HDF5 image set; empty = make and use a synthetic one", kNotInDigest),
+          "data.file", "HDF5 image set; empty = make and use a synthetic one", kNotInDigest),
       number<kData, &D::validation_fraction>(
           "data.validation_fraction",
           {0, 0.9},
           "of the training images, stratified by class; 0 = train on all of them"),
       number<kData, &D::split_seed>(
           "data.split_seed", kSeed, "of the split into training and validation images"),
-      text<kData, &D::cache>("data.cache",
-                             {"node", "rank", "stream"},
-                             "images in memory once a host, once a rank, or read as needed",
-                             kNotInDigest),
+      choice<kData, &D::cache>("data.cache",
+                               "images in memory once a host, once a rank, or read as needed",
+                               kNotInDigest),
       number<kData, &D::stream_cache_bytes>("data.stream_cache_bytes",
                                             {1, kMostBytes},
                                             "what each rank may hold of a streamed file",
@@ -137,33 +98,30 @@ Fields model_fields() {
   using M = ModelConfig;
   constexpr auto kModel = &Config::model;
   return {
-      text<kModel, &M::name>("model.name", {}, "the network; `lockstep models` lists them"),
+      text_among<kModel, &M::name>(
+          "model.name", model_choices(), "the network; `lockstep models` tells what each costs"),
       number<kModel, &M::dropout>(
           "model.dropout",
           {.least = -1, .most = 1, .most_exclusive = true},
           "probability of zeroing an activation in VGG's full head and GoogLeNet (others have no "
           "dropout); negative = the usual one (VGG 0.5, GoogLeNet 0.2 and 0.7 in its auxiliary "
           "heads)"),
-      text<kModel, &M::stem>("model.stem",
-                             {"auto", "cifar", "imagenet"},
-                             "first layers of ResNet-18 and up and GoogLeNet: keep small images' "
-                             "size or quarter large ones; auto = imagenet from 64 pixels on"),
-      text<kModel, &M::head>(
+      choice<kModel, &M::stem>("model.stem",
+                               "first layers of ResNet-18 and up and GoogLeNet: keep small images' "
+                               "size or quarter large ones; auto = imagenet from 64 pixels on"),
+      choice<kModel, &M::head>(
           "model.head",
-          {"full", "compact"},
           "VGG's classifier: three fully connected layers, or one on the global average"),
       number<kModel, &M::stochastic_depth>(
           "model.stochastic_depth",
           kBelowOne,
           "probability of skipping the last residual block, rising to it linearly; for ResNets"),
       text<kModel, &M::weights>("model.weights",
-                                {},
                                 "start from this safetensors file (Lockstep's or torchvision's "
                                 "weights); empty = from the seed",
                                 kNotInDigest),
       text<kModel, &M::freeze>(
           "model.freeze",
-          {},
           "parts that are not trained: names separated by commas, such as conv1,bn1,layer1, or "
           "backbone = all but the last layers"),
   };
@@ -173,7 +131,7 @@ Fields optimizer_fields() {
   using O = OptimizerConfig;
   constexpr auto kOptimizer = &Config::optimizer;
   return {
-      text<kOptimizer, &O::name>("optimizer.name", {"sgd", "adamw"}, "the update rule"),
+      choice<kOptimizer, &O::name>("optimizer.name", "the update rule"),
       number<kOptimizer, &O::learning_rate>(
           "optimizer.learning_rate", kNotNegative, "base learning rate"),
       number<kOptimizer, &O::scale_learning_rate_from_batch>(
@@ -207,18 +165,8 @@ Fields lr_schedule_fields() {
   using S = LrScheduleConfig;
   constexpr auto kSchedule = &Config::lr_schedule;
   return {
-      text<kSchedule, &S::name>("lr_schedule.name",
-                                {"constant",
-                                 "step",
-                                 "multi_step",
-                                 "exponential",
-                                 "polynomial",
-                                 "cosine",
-                                 "one_cycle",
-                                 "plateau"},
-                                "how the learning rate changes"),
-      text<kSchedule, &S::step_every>(
-          "lr_schedule.step_every", {"epoch", "update"}, "unit of the schedule's lengths"),
+      choice<kSchedule, &S::name>("lr_schedule.name", "how the learning rate changes"),
+      choice<kSchedule, &S::step_every>("lr_schedule.step_every", "unit of the schedule's lengths"),
       number<kSchedule, &S::warmup>(
           "lr_schedule.warmup", kCount, "units of linear warm-up before the schedule"),
       number<kSchedule, &S::warmup_start_factor>("lr_schedule.warmup_start_factor",
@@ -266,9 +214,8 @@ Fields one_cycle_and_plateau_fields() {
       number<kSchedule, &S::one_cycle_final_divisor>("lr_schedule.one_cycle_final_divisor",
                                                      kPositive,
                                                      "one_cycle: last rate = first rate / this"),
-      text<kSchedule, &S::one_cycle_anneal>("lr_schedule.one_cycle_anneal",
-                                            {"cosine", "linear"},
-                                            "one_cycle: shape of rise and fall"),
+      choice<kSchedule, &S::one_cycle_anneal>("lr_schedule.one_cycle_anneal",
+                                              "one_cycle: shape of rise and fall"),
       number<kSchedule, &S::plateau_factor>(
           "lr_schedule.plateau_factor", kInsideZeroOne, "plateau: factor of a reduction"),
       number<kSchedule, &S::plateau_patience>(
@@ -281,8 +228,8 @@ Fields one_cycle_and_plateau_fields() {
           "plateau: least relative change that counts as an improvement"),
       number<kSchedule, &S::plateau_cooldown>(
           "lr_schedule.plateau_cooldown", kCount, "plateau: epochs to wait after a reduction"),
-      text<kSchedule, &S::plateau_quantity>(
-          "lr_schedule.plateau_quantity", kQuantities, "plateau: what must improve"),
+      choice<kSchedule, &S::plateau_quantity>("lr_schedule.plateau_quantity",
+                                              "plateau: what must improve"),
   };
 }
 
@@ -293,7 +240,7 @@ Fields early_stopping_fields() {
       flag<kStopping, &E::enabled>(
           "early_stopping.enabled",
           "stop when validation no longer improves; inactive without validation images"),
-      text<kStopping, &E::quantity>("early_stopping.quantity", kQuantities, "what must improve"),
+      choice<kStopping, &E::quantity>("early_stopping.quantity", "what must improve"),
       number<kStopping, &E::patience>("early_stopping.patience",
                                       kCount,
                                       "epochs without an improvement before the run stops; 0 as 1"),
@@ -309,13 +256,11 @@ Fields distributed_fields() {
   using D = DistributedConfig;
   constexpr auto kDistributed = &Config::distributed;
   return {
-      text<kDistributed, &D::backend>("distributed.backend",
-                                      {"auto", "nccl", "mpi"},
-                                      "what carries tensors; auto = nccl on GPUs, mpi on CPUs",
-                                      kNotInDigest),
-      text<kDistributed, &D::batch_norm>("distributed.batch_norm",
-                                         {"local", "sync"},
-                                         "normalise over a rank's slice or over the whole batch"),
+      choice<kDistributed, &D::backend>("distributed.backend",
+                                        "what carries tensors; auto = nccl on GPUs, mpi on CPUs",
+                                        kNotInDigest),
+      choice<kDistributed, &D::batch_norm>("distributed.batch_norm",
+                                           "normalise over a rank's slice or over the whole batch"),
       number<kDistributed, &D::timeout_seconds>(
           "distributed.timeout_seconds",
           {.least = 0, .most = kMostSeconds, .least_exclusive = true},
@@ -387,6 +332,8 @@ const std::vector<ConfigField>& config_fields() {
                               run_keeping_fields}) {
       std::ranges::move(group(), std::back_inserter(all));
     }
+    for (ConfigField& field : all)
+      field.may_change_at_resume = field.may_change_at_resume || !field.affects_result;
     return all;
   }();
   return kFields;

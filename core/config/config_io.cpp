@@ -110,39 +110,67 @@ int64_t to_integer(const std::string& key,
               describe_json(found));
 }
 
+// A value as it was found, on its way to the field it is meant for.
+struct Found {
+  const ConfigField& field;
+  const json& value;
+  const std::string& source;
+
+  void require(bool fits) const {
+    if (!fits) throw_wrong_type(field.key, value, describe_allowed(field), source);
+  }
+};
+
+void take(const Found& found, bool& value) {
+  found.require(found.value.is_boolean());
+  value = found.value.get<bool>();
+}
+
+void take(const Found& found, int64_t& value) {
+  const std::string& word = found.field.zero_word;
+  const bool is_word =
+      found.value.is_string() && !word.empty() && found.value.get<std::string>() == word;
+  value = is_word ? 0
+                  : to_integer(
+                        found.field.key, found.value, describe_allowed(found.field), found.source);
+  if (!word.empty()) found.require(is_word || value != 0);
+}
+
+void take(const Found& found, double& value) {
+  found.require(found.value.is_number());
+  value = found.value.get<double>();
+}
+
+void take(const Found& found, std::string& value) {
+  found.require(found.value.is_string());
+  value = found.value.get<std::string>();
+}
+
+void take(const Found& found, std::vector<int64_t>& values) {
+  found.require(found.value.is_array());
+  values.clear();
+  for (const json& element : found.value) {
+    values.push_back(to_integer(fmt::format("{}[{}]", found.field.key, values.size()),
+                                element,
+                                "an integer",
+                                found.source));
+  }
+}
+
 void assign(Config& config,
             const ConfigField& field,
-            const json& found,
+            const json& value,
             const std::string& source) {
-  const std::string expected = describe_allowed(field);
-  const auto require = [&](bool fits) {
-    if (!fits) throw_wrong_type(field.key, found, expected, source);
-  };
+  const Found found{field, value, source};
   std::visit(
       [&](auto access) {
-        auto& value = access(config);
-        using Value = std::remove_cvref_t<decltype(value)>;
-        if constexpr (std::is_same_v<Value, bool>) {
-          require(found.is_boolean());
-          value = found.get<bool>();
-        } else if constexpr (std::is_same_v<Value, int64_t>) {
-          const bool is_word = found.is_string() && !field.zero_word.empty() &&
-                               found.get<std::string>() == field.zero_word;
-          value = is_word ? 0 : to_integer(field.key, found, expected, source);
-          if (!field.zero_word.empty()) require(is_word || value != 0);
-        } else if constexpr (std::is_same_v<Value, double>) {
-          require(found.is_number());
-          value = found.get<double>();
-        } else if constexpr (std::is_same_v<Value, std::string>) {
-          require(found.is_string());
-          value = found.get<std::string>();
+        if constexpr (std::is_same_v<decltype(access), ChoiceAccess>) {
+          std::string name;
+          take(found, name);
+          check_choice(field, name);
+          access.assign(config, name);
         } else {
-          require(found.is_array());
-          value.clear();
-          for (const json& element : found) {
-            value.push_back(to_integer(
-                fmt::format("{}[{}]", field.key, value.size()), element, "an integer", source));
-          }
+          take(found, access(config));
         }
       },
       field.access);
@@ -192,7 +220,8 @@ void apply(Config& config, const std::string& key, const json& found, const std:
 json parse_assigned(const std::string& key, const std::string& text, const std::string& source) {
   const ConfigField* field = find_field(key);
   const bool wants_string =
-      field != nullptr && std::holds_alternative<std::string& (*)(Config&)>(field->access);
+      field != nullptr && (std::holds_alternative<std::string& (*)(Config&)>(field->access) ||
+                           std::holds_alternative<ChoiceAccess>(field->access));
   const bool is_structure = text.starts_with('{') || text.starts_with('[');
   try {
     json value = parse_strict_json(text, source, ExitCode::kUsage);
@@ -225,13 +254,30 @@ Config build_config(const json& overlay,
 ordered_json field_to_json(Config& config, const ConfigField& field) {
   return std::visit(
       [&](auto access) {
-        const auto& value = access(config);
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, int64_t>) {
-          if (value == 0 && !field.zero_word.empty()) return ordered_json(field.zero_word);
+        if constexpr (std::is_same_v<decltype(access), ChoiceAccess>) {
+          return ordered_json(access.name(config));
+        } else {
+          const auto& value = access(config);
+          if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, int64_t>) {
+            if (value == 0 && !field.zero_word.empty()) return ordered_json(field.zero_word);
+          }
+          return ordered_json(value);
         }
-        return ordered_json(value);
       },
       field.access);
+}
+
+std::vector<std::string> differences(const Config& a, const Config& b, bool also_changeable) {
+  Config first = a;
+  Config second = b;
+  std::vector<std::string> differences;
+  for (const ConfigField& field : config_fields()) {
+    if (field.may_change_at_resume && !also_changeable) continue;
+    const std::string in_a = field_to_json(first, field).dump();
+    const std::string in_b = field_to_json(second, field).dump();
+    if (in_a != in_b) differences.push_back(fmt::format("{}: {} != {}", field.key, in_a, in_b));
+  }
+  return differences;
 }
 
 }  // namespace
@@ -281,25 +327,24 @@ std::string config_digest(const Config& config) {
 }
 
 std::vector<std::string> config_differences(const Config& a, const Config& b) {
-  Config first = a;
-  Config second = b;
-  std::vector<std::string> differences;
-  for (const ConfigField& field : config_fields()) {
-    const std::string in_a = field_to_json(first, field).dump();
-    const std::string in_b = field_to_json(second, field).dump();
-    if (in_a != in_b) differences.push_back(fmt::format("{}: {} != {}", field.key, in_a, in_b));
-  }
-  return differences;
+  return differences(a, b, true);
+}
+
+std::vector<std::string> resume_obstacles(const Config& before, const Config& now) {
+  return differences(before, now, false);
 }
 
 std::vector<ConfigKeyHelp> config_keys() {
   Config defaults;
   std::vector<ConfigKeyHelp> keys;
   for (const ConfigField& field : config_fields()) {
-    keys.push_back({field.key,
-                    field_to_json(defaults, field).dump(),
-                    describe_allowed(field),
-                    field.description});
+    keys.push_back({.key = field.key,
+                    .default_value = field_to_json(defaults, field).dump(),
+                    .allowed = describe_allowed(field),
+                    .description = field.description,
+                    .choices = field.choices,
+                    .affects_result = field.affects_result,
+                    .may_change_at_resume = field.may_change_at_resume});
   }
   return keys;
 }

@@ -26,20 +26,26 @@ Config load_config(const std::string& path, std::span<const std::string> assignm
 // the end.
 std::string config_to_json(const Config& config);
 
-// SHA-256 (hex) of what determines the numbers: everything but logging, checkpoint, limits,
-// data.cache, data.prefetch_batches, data.stream_cache_bytes, data.file, model.weights,
-// distributed.backend, timeout_seconds and bucket_bytes.
+// SHA-256 (hex) of what determines the numbers: the keys whose `affects_result` the table of
+// config_fields.cpp leaves true. Where data and weights come from, how they are kept, how often a
+// run saves and tells, and what carries tensors is not in it.
 std::string config_digest(const Config& config);
 
 // Names the keys in which two configurations differ, "a.b: 1 != 2" each.
 std::vector<std::string> config_differences(const Config& a, const Config& b);
 
+// The same, of the keys that a resumed run must leave as they are.
+std::vector<std::string> resume_obstacles(const Config& before, const Config& now);
+
 // A key for help texts and documentation.
 struct ConfigKeyHelp {
-  std::string key;            // dotted
-  std::string default_value;  // as JSON
-  std::string allowed;        // in words: "an integer, at least 1", "one of: auto, cpu, cuda"
-  std::string description;    // one line
+  std::string key;                  // dotted
+  std::string default_value;        // as JSON
+  std::string allowed;              // in words: "an integer, at least 1", "one of: auto, cpu, cuda"
+  std::string description;          // one line
+  std::vector<ChoiceText> choices;  // each name that may be chosen, and what it stands for
+  bool affects_result = true;       // part of the digest
+  bool may_change_at_resume = false;
 };
 
 // All keys in the order of the structs.

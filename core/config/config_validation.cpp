@@ -38,15 +38,13 @@ void check_number(const std::string& key, const ConfigField& field, Number value
   throw_error(ExitCode::kUsage, "{} is {}, but must be {}", key, value, describe_allowed(field));
 }
 
+std::vector<std::string> choice_names(const ConfigField& field) {
+  std::vector<std::string> names;
+  for (const ChoiceText& choice : field.choices) names.push_back(choice.name);
+  return names;
+}
+
 void check_text(const ConfigField& field, const std::string& value) {
-  if (!field.choices.empty() && std::ranges::find(field.choices, value) == field.choices.end()) {
-    throw_error(ExitCode::kUsage,
-                "{} is {}, but must be {}{}",
-                field.key,
-                quote_for_message(value, '"'),
-                describe_allowed(field),
-                did_you_mean(value, field.choices));
-  }
   const bool has_control_characters =
       std::ranges::any_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20; });
   if (has_control_characters || !is_utf8(value)) {
@@ -57,44 +55,35 @@ void check_text(const ConfigField& field, const std::string& value) {
   }
 }
 
+void check_value(const ConfigField& field, const std::string& value) { check_text(field, value); }
+void check_value(const ConfigField& field, int64_t value) { check_number(field.key, field, value); }
+void check_value(const ConfigField& field, double value) { check_number(field.key, field, value); }
+void check_value(const ConfigField&, bool) {}
+void check_value(const ConfigField& field, const std::vector<int64_t>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    check_number(fmt::format("{}[{}]", field.key, i), field, values[i]);
+  }
+}
+
 void check_field(const ConfigField& field, Config& config) {
   std::visit(
       [&](auto access) {
-        const auto& value = access(config);
-        using Value = std::remove_cvref_t<decltype(value)>;
-        if constexpr (std::is_same_v<Value, std::string>) {
-          check_text(field, value);
-        } else if constexpr (std::is_same_v<Value, std::vector<int64_t>>) {
-          for (size_t i = 0; i < value.size(); ++i) {
-            check_number(fmt::format("{}[{}]", field.key, i), field, value[i]);
-          }
-        } else if constexpr (!std::is_same_v<Value, bool>) {
-          check_number(field.key, field, value);
-        }
+        // A choice cannot be wrong.
+        if constexpr (!std::is_same_v<decltype(access), ChoiceAccess>)
+          check_value(field, access(config));
       },
       field.access);
 }
 
 void check_schedule(const Config& config) {
   const LrScheduleConfig& schedule = config.lr_schedule;
-  if (schedule.name == "multi_step" && schedule.milestones.empty()) {
-    throw_error(ExitCode::kUsage,
-                "lr_schedule.name is multi_step, but lr_schedule.milestones is empty: name the {}s "
-                "after which the rate is reduced, such as [15, 25]",
-                schedule.step_every);
-  }
   if (std::ranges::adjacent_find(schedule.milestones, std::greater_equal{}) !=
       schedule.milestones.end()) {
     throw_error(ExitCode::kUsage,
                 "lr_schedule.milestones is [{}], but each must be larger than the one before",
                 fmt::join(schedule.milestones, ", "));
   }
-  if (schedule.name == "plateau" && config.data.validation_fraction == 0) {
-    throw_error(ExitCode::kUsage,
-                "lr_schedule.name is plateau, which watches {}, but data.validation_fraction is 0: "
-                "set it above 0 or choose another schedule",
-                schedule.plateau_quantity);
-  }
+  if (schedule.name->check != nullptr) schedule.name->check(config);
 }
 
 }  // namespace
@@ -106,17 +95,23 @@ void validate_config(const Config& config) {
   if (config.model.name.empty()) {
     throw_error(ExitCode::kUsage, "model.name is empty: `lockstep models` lists the names");
   }
-  if (config.optimizer.name == "sgd" && config.optimizer.nesterov &&
-      config.optimizer.momentum == 0) {
-    throw_error(ExitCode::kUsage,
-                "optimizer.nesterov is true, but optimizer.momentum is 0: set a momentum such as "
-                "0.9, or nesterov to false");
-  }
-  if (config.device == "cpu" && config.distributed.backend == "nccl") {
+  if (config.optimizer.name->check != nullptr) config.optimizer.name->check(config.optimizer);
+  if (config.device == DeviceKind::kCpu && config.distributed.backend == TensorBackend::kNccl) {
     throw_error(ExitCode::kUsage,
                 "distributed.backend is nccl, which needs GPUs, but device is cpu: set the backend "
                 "to auto or mpi");
   }
+}
+
+void check_choice(const ConfigField& field, const std::string& name) {
+  const std::vector<std::string> known = choice_names(field);
+  if (std::ranges::find(known, name) != known.end()) return;
+  throw_error(ExitCode::kUsage,
+              "{} is {}, but must be {}{}",
+              field.key,
+              quote_for_message(name, '"'),
+              describe_allowed(field),
+              did_you_mean(name, known));
 }
 
 std::string describe_allowed(const ConfigField& field) {
@@ -132,7 +127,7 @@ std::string describe_allowed(const ConfigField& field) {
     return "a list of integers, each" + describe_range(field.range).substr(1);
   }
   if (field.choices.empty()) return "a string";
-  return fmt::format("one of: {}", fmt::join(field.choices, ", "));
+  return fmt::format("one of: {}", fmt::join(choice_names(field), ", "));
 }
 
 }  // namespace lockstep

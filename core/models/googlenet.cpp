@@ -1,9 +1,7 @@
 // GoogLeNet (Szegedy et al. 2014, table 1 and section 5), with torchvision's names and shapes: its
 // third branch has a 3x3 kernel where the paper has 5x5. `googlenet_bn` normalises after every
 // convolution (torchvision's model); `googlenet` has biases instead, as published.
-#include "lockstep/core/models/googlenet.h"
-#include "lockstep/core/nn/image_classifier.h"
-
+#include <fmt/format.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
@@ -11,6 +9,7 @@
 #include <array>
 
 #include "lockstep/core/models/layers.h"
+#include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/channel_concatenation.h"
 #include "lockstep/core/nn/dropout.h"
@@ -218,10 +217,31 @@ class GoogLeNet final : public ImageClassifier {
   torch::nn::Linear fc_{nullptr};
 };
 
+// torchvision's is the one with batch norm.
+TorchvisionModel torchvision_googlenet(const std::string&, const ModelOptions& options) {
+  TorchvisionModel model{
+      fmt::format("googlenet(num_classes={}, init_weights=False)", options.num_classes), ""};
+  if (const std::string first = torchvision_first_layer(options); !first.empty())
+    model.adaptation = fmt::format("model.conv1.conv = {}\n", first);
+  if (!uses_imagenet_stem(options)) model.adaptation += "model.maxpool1 = torch.nn.Identity()\n";
+  return model;
+}
+
+template <bool batch_norm>
+std::shared_ptr<ImageClassifier> make_googlenet(const ModelOptions& options) {
+  return std::make_shared<GoogLeNet>(batch_norm, options);
+}
+
 }  // namespace
 
-std::shared_ptr<ImageClassifier> make_googlenet(bool batch_norm, const ModelOptions& options) {
-  return std::make_shared<GoogLeNet>(batch_norm, options);
+std::vector<ModelEntry> googlenets() {
+  return {{.name = "googlenet",
+           .description = "GoogLeNet, two auxiliary heads (Szegedy et al. 2014)",
+           .make = make_googlenet<false>},
+          {.name = "googlenet_bn",
+           .description = "GoogLeNet with batch norm, two auxiliary heads (Szegedy et al. 2014)",
+           .make = make_googlenet<true>,
+           .torchvision = torchvision_googlenet}};
 }
 
 }  // namespace lockstep::models

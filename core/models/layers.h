@@ -8,7 +8,7 @@
 #include <string>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/models/model_options.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/step_context.h"
@@ -31,6 +31,16 @@ inline torch::nn::Conv2d convolution(
 inline bool uses_imagenet_stem(const ModelOptions& options) {
   if (options.stem == ModelStem::kAutomatic) return options.image_size >= 64;
   return options.stem == ModelStem::kImagenet;
+}
+
+// In Python, a convolution with torchvision's 64 channels as our first one; empty where
+// torchvision's own is the same.
+inline std::string torchvision_first_layer(const ModelOptions& options) {
+  const bool imagenet_stem = uses_imagenet_stem(options);
+  if (imagenet_stem && options.image_channels == 3) return "";
+  return fmt::format("torch.nn.Conv2d({}, 64, {}, bias=False)",
+                     options.image_channels,
+                     imagenet_stem ? "7, stride=2, padding=3" : "3, padding=1");
 }
 
 // Throws Error(kUsage) for images that a network would shrink to nothing.

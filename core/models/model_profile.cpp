@@ -174,6 +174,16 @@ const Product* product_of(const at::Tensor& weight,
   return nullptr;
 }
 
+// The one called weight, else the largest; undefined: the module has none of its own.
+at::Tensor main_parameter(const torch::nn::Module& module) {
+  at::Tensor main;
+  for (const auto& item : module.named_parameters(/*recurse=*/false)) {
+    if (item.key() == "weight") return item.value();
+    if (!main.defined() || item.value().numel() > main.numel()) main = item.value();
+  }
+  return main;
+}
+
 }  // namespace
 
 int64_t evaluation_bytes_per_image(ImageClassifier& model, const at::Tensor& image) {
@@ -190,7 +200,7 @@ ModelProfile profile_model(ImageClassifier& model, const at::Tensor& image) {
     for (const at::Tensor& parameter : item.value()->parameters(/*recurse=*/false))
       layer.parameters += parameter.numel();
     if (layer.parameters == 0) continue;
-    const at::Tensor& weight = item.value()->named_parameters(false)["weight"];
+    const at::Tensor weight = main_parameter(*item.value());
     layer.weight = weight.sizes().vec();
     if (const Product* product =
             weight.dim() > 1 ? product_of(weight, products, weights) : nullptr) {

@@ -12,7 +12,7 @@ namespace lockstep {
 struct LayerProfile {
   std::string name;  // of the module
   int64_t parameters = 0;
-  std::vector<int64_t> weight;  // its weight's shape
+  std::vector<int64_t> weight;  // its weight's shape, or its largest parameter's
   std::vector<int64_t> output;  // of one image; empty for norms and what evaluation leaves out
   int64_t multiply_adds = 0;    // for one image
 };

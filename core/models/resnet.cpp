@@ -1,16 +1,15 @@
 // Residual networks (He et al. 2015). resnet20 … resnet110: section 4.2, shortcut option A.
 // resnet18 … resnet152: table 1, as torchvision's; for small images with a 3x3 stem without
 // pooling.
-#include "lockstep/core/models/resnet.h"
-#include "lockstep/core/nn/image_classifier.h"
-
+#include <fmt/format.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
-#include <map>
+#include <string>
+#include <vector>
 
-#include "lockstep/core/base/error.h"
 #include "lockstep/core/models/layers.h"
+#include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/max_pool.h"
 #include "lockstep/core/nn/stochastic_depth.h"
@@ -176,23 +175,57 @@ class ResNet final : public ImageClassifier {
   torch::nn::Linear fc_{nullptr};
 };
 
-}  // namespace
-
-std::shared_ptr<ImageClassifier> make_cifar_resnet(int64_t depth, const ModelOptions& options) {
-  const int64_t blocks = (depth - 2) / 6;
-  return std::make_shared<ResNet>(Architecture{.blocks = {blocks, blocks, blocks}}, options);
+// The CIFAR ResNet with 6n + 2 layers (section 4.2, shortcut option A).
+template <int64_t depth>
+ModelEntry cifar_resnet(const char* name) {
+  return {.name = name,
+          .description = "CIFAR ResNet, shortcut A (He et al. 2015, section 4.2)",
+          .make = [](const ModelOptions& options) -> std::shared_ptr<ImageClassifier> {
+            constexpr int64_t kBlocks = (depth - 2) / 6;
+            return std::make_shared<ResNet>(Architecture{.blocks = {kBlocks, kBlocks, kBlocks}},
+                                            options);
+          },
+          .has_residual_blocks = true};
 }
 
-std::shared_ptr<ImageClassifier> make_resnet(int64_t depth, const ModelOptions& options) {
-  static const std::map<int64_t, std::vector<int64_t>> kBlocks = {{18, {2, 2, 2, 2}},
-                                                                  {34, {3, 4, 6, 3}},
-                                                                  {50, {3, 4, 6, 3}},
-                                                                  {101, {3, 4, 23, 3}},
-                                                                  {152, {3, 8, 36, 3}}};
-  return std::make_shared<ResNet>(
-      Architecture{
-          .blocks = kBlocks.at(depth), .width = 64, .projection = true, .bottleneck = depth >= 50},
-      options);
+TorchvisionModel torchvision_resnet(const std::string& name, const ModelOptions& options) {
+  TorchvisionModel model{fmt::format("{}(num_classes={})", name, options.num_classes), ""};
+  if (const std::string first = torchvision_first_layer(options); !first.empty())
+    model.adaptation = fmt::format("model.conv1 = {}\n", first);
+  if (!uses_imagenet_stem(options)) model.adaptation += "model.maxpool = torch.nn.Identity()\n";
+  return model;
+}
+
+// Table 1, with `blocks` in its four stages.
+template <bool bottleneck, int64_t... blocks>
+ModelEntry resnet(const char* name) {
+  return {
+      .name = name,
+      .description = bottleneck ? "ResNet, stride on the 3x3 (He et al. 2015, table 1)"
+                                : "ResNet (He et al. 2015, table 1)",
+      .make = [](const ModelOptions& options) -> std::shared_ptr<ImageClassifier> {
+        return std::make_shared<ResNet>(
+            Architecture{
+                .blocks = {blocks...}, .width = 64, .projection = true, .bottleneck = bottleneck},
+            options);
+      },
+      .has_residual_blocks = true,
+      .torchvision = torchvision_resnet};
+}
+
+}  // namespace
+
+std::vector<ModelEntry> resnets() {
+  return {cifar_resnet<20>("resnet20"),
+          cifar_resnet<32>("resnet32"),
+          cifar_resnet<44>("resnet44"),
+          cifar_resnet<56>("resnet56"),
+          cifar_resnet<110>("resnet110"),
+          resnet<false, 2, 2, 2, 2>("resnet18"),
+          resnet<false, 3, 4, 6, 3>("resnet34"),
+          resnet<true, 3, 4, 6, 3>("resnet50"),
+          resnet<true, 3, 4, 23, 3>("resnet101"),
+          resnet<true, 3, 8, 36, 3>("resnet152")};
 }
 
 }  // namespace lockstep::models

@@ -1,12 +1,11 @@
 // VGG (Simonyan and Zisserman 2014, table 1), with torchvision's names: features.N, classifier.N.
-#include "lockstep/core/models/vgg.h"
-#include "lockstep/core/nn/image_classifier.h"
-
+#include <fmt/format.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/models/layers.h"
+#include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/dropout.h"
 #include "lockstep/core/nn/max_pool.h"
@@ -111,12 +110,45 @@ class Vgg final : public ImageClassifier {
   torch::nn::Linear compact_{nullptr}, fc1_{nullptr}, fc2_{nullptr}, fc3_{nullptr};
 };
 
+TorchvisionModel torchvision_vgg(const std::string& name, const ModelOptions& options) {
+  TorchvisionModel model{fmt::format("{}(num_classes={})", name, options.num_classes), ""};
+  if (options.image_channels != 3) {
+    model.adaptation = fmt::format("model.features[0] = torch.nn.Conv2d({}, 64, 3, padding=1)\n",
+                                   options.image_channels);
+  }
+  if (options.head == ModelHead::kCompact) {
+    model.adaptation += fmt::format(
+        "model.avgpool, model.classifier = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Linear(512, "
+        "{})\n",
+        options.num_classes);
+  }
+  return model;
+}
+
+// With `depth` layers (table 1: A, B, D, E), as torchvision's.
+template <int64_t depth, bool batch_norm>
+ModelEntry vgg(const char* name) {
+  return {.name = name,
+          .description = batch_norm ? "VGG with batch norm (Simonyan and Zisserman 2014, table 1)"
+                                    : "VGG (Simonyan and Zisserman 2014, table 1)",
+          .make = [](const ModelOptions& options) -> std::shared_ptr<ImageClassifier> {
+            return std::make_shared<Vgg>(depth, batch_norm, options);
+          },
+          .channels_first_in_fp32_on_cpu = true,  // tests/bench/README.md has the numbers
+          .torchvision = torchvision_vgg};
+}
+
 }  // namespace
 
-std::shared_ptr<ImageClassifier> make_vgg(int64_t depth,
-                                          bool batch_norm,
-                                          const ModelOptions& options) {
-  return std::make_shared<Vgg>(depth, batch_norm, options);
+std::vector<ModelEntry> vggs() {
+  return {vgg<11, false>("vgg11"),
+          vgg<13, false>("vgg13"),
+          vgg<16, false>("vgg16"),
+          vgg<19, false>("vgg19"),
+          vgg<11, true>("vgg11_bn"),
+          vgg<13, true>("vgg13_bn"),
+          vgg<16, true>("vgg16_bn"),
+          vgg<19, true>("vgg19_bn")};
 }
 
 }  // namespace lockstep::models

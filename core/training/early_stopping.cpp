@@ -4,14 +4,29 @@
 #include <cmath>
 
 namespace lockstep {
+namespace {
+
+constexpr WatchedQuantity kQuantities[] = {
+    {"validation_loss",
+     "mean cross entropy on the validation images; less is better",
+     false,
+     [](const ValidationNumbers& numbers) { return numbers.loss; }},
+    {"validation_accuracy",
+     "part of the validation images that are told right; more is better",
+     true,
+     [](const ValidationNumbers& numbers) { return numbers.accuracy; }},
+};
+
+}  // namespace
+
+std::span<const WatchedQuantity> WatchedQuantity::table() { return kQuantities; }
 
 EarlyStoppingDecision early_stopping_after_epoch(const EarlyStoppingConfig& config,
                                                  const EarlyStoppingState& state,
                                                  int64_t epoch,
                                                  double value) {
   EarlyStoppingDecision decision{.state = state};
-  const double gain =
-      config.quantity == "validation_accuracy" ? value - state.best : state.best - value;
+  const double gain = config.quantity->larger_is_better ? value - state.best : state.best - value;
   // A comparison with NaN is false: no improvement. Neither is a tie, also where min_delta is 0.
   decision.improved =
       std::isfinite(value) && (state.best_epoch == 0 || (gain > 0 && gain >= config.min_delta));

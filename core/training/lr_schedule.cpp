@@ -5,6 +5,8 @@
 #include <limits>
 #include <numbers>
 
+#include "lockstep/core/base/error.h"
+
 namespace lockstep {
 namespace {
 
@@ -25,51 +27,97 @@ double restarted_fraction(int64_t t, int64_t period, int64_t multiplier) {
   return static_cast<double>(t) / static_cast<double>(period);
 }
 
+double constant_rate(const LrScheduleConfig&, double base, int64_t, int64_t) { return base; }
+
+double step_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t) {
+  return base * std::pow(s.gamma, static_cast<double>(t / s.step_size));
+}
+
+double multi_step_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t) {
+  const auto passed = std::count_if(
+      s.milestones.begin(), s.milestones.end(), [&](int64_t milestone) { return t >= milestone; });
+  return base * std::pow(s.gamma, static_cast<double>(passed));
+}
+
+double exponential_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t) {
+  return base * std::pow(s.gamma, static_cast<double>(t));
+}
+
+double polynomial_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t total) {
+  return base * std::pow(1.0 - static_cast<double>(std::min(t, total)) / static_cast<double>(total),
+                         s.power);
+}
+
+double cosine_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t total) {
+  const double fraction =
+      s.restart_period > 0 ? restarted_fraction(t, s.restart_period, s.restart_multiplier)
+                           : static_cast<double>(std::min(t, total)) / static_cast<double>(total);
+  return cosine_between(base, s.minimum_learning_rate, fraction);
+}
+
 // Smith and Topin 2018, in PyTorch's two-phase form.
-double one_cycle(const LrScheduleConfig& s, double peak, int64_t t, int64_t total) {
+double one_cycle_rate(const LrScheduleConfig& s, double peak, int64_t t, int64_t total) {
   const double first = peak / s.one_cycle_initial_divisor;
   const double last = first / s.one_cycle_final_divisor;
   const double rise_end = s.one_cycle_rise_fraction * static_cast<double>(total) - 1.0;
   const double end = static_cast<double>(total) - 1.0;
   const auto between = [&](double a, double b, double fraction) {
-    return s.one_cycle_anneal == "linear" ? a + (b - a) * fraction : cosine_between(a, b, fraction);
+    return s.one_cycle_anneal == AnnealShape::kLinear ? a + (b - a) * fraction
+                                                      : cosine_between(a, b, fraction);
   };
   const auto position = static_cast<double>(std::min(t, total - 1));
   if (position <= rise_end && rise_end > 0) return between(first, peak, position / rise_end);
   return end > rise_end ? between(peak, last, (position - rise_end) / (end - rise_end)) : last;
 }
 
-double schedule_proper(const LrScheduleConfig& s, double base, int64_t t, int64_t total) {
-  const auto units = static_cast<double>(t);
-  if (s.name == "step") return base * std::pow(s.gamma, static_cast<double>(t / s.step_size));
-  if (s.name == "multi_step") {
-    const auto passed = std::count_if(s.milestones.begin(),
-                                      s.milestones.end(),
-                                      [&](int64_t milestone) { return t >= milestone; });
-    return base * std::pow(s.gamma, static_cast<double>(passed));
-  }
-  if (s.name == "exponential") return base * std::pow(s.gamma, units);
-  if (s.name == "polynomial") {
-    return base *
-           std::pow(1.0 - static_cast<double>(std::min(t, total)) / static_cast<double>(total),
-                    s.power);
-  }
-  if (s.name == "cosine") {
-    const double fraction =
-        s.restart_period > 0 ? restarted_fraction(t, s.restart_period, s.restart_multiplier)
-                             : static_cast<double>(std::min(t, total)) / static_cast<double>(total);
-    return cosine_between(base, s.minimum_learning_rate, fraction);
-  }
-  if (s.name == "one_cycle") return one_cycle(s, base, t, total);
-  return base;  // constant, plateau
+void need_milestones(const Config& config) {
+  if (!config.lr_schedule.milestones.empty()) return;
+  throw_error(ExitCode::kUsage,
+              "lr_schedule.name is multi_step, but lr_schedule.milestones is empty: name the {}s "
+              "after which the rate is reduced, such as [15, 25]",
+              name_of(config.lr_schedule.step_every));
 }
 
+void need_validation(const Config& config) {
+  if (config.data.validation_fraction != 0) return;
+  throw_error(ExitCode::kUsage,
+              "lr_schedule.name is plateau, which watches {}, but data.validation_fraction is 0: "
+              "set it above 0 or choose another schedule",
+              name_of(config.lr_schedule.plateau_quantity));
+}
+
+// A new schedule is a function above and a row here.
+constexpr LrSchedule kSchedules[] = {
+    {"constant", "the base rate throughout", constant_rate},
+    {"step", "times gamma every step_size units", step_rate},
+    {"multi_step",
+     "times gamma at each of the milestones",
+     multi_step_rate,
+     nullptr,
+     need_milestones},
+    {"exponential", "times gamma every unit", exponential_rate},
+    {"polynomial", "to zero along (1 - t / total) to the power of `power`", polynomial_rate},
+    {"cosine",
+     "half a cosine wave to minimum_learning_rate, with restarts if asked for",
+     cosine_rate},
+    {"one_cycle",
+     "up to the base rate, then down to nearly nothing (Smith and Topin 2018)",
+     one_cycle_rate},
+    {"plateau",
+     "lowered when the watched quantity no longer improves",
+     constant_rate,
+     plateau_after_epoch,
+     need_validation},
+};
+
 }  // namespace
+
+std::span<const LrSchedule> LrSchedule::table() { return kSchedules; }
 
 double learning_rate(const LrScheduleConfig& schedule,
                      double base_learning_rate,
                      const SchedulePosition& position) {
-  const bool by_update = schedule.step_every == "update";
+  const bool by_update = schedule.step_every == ScheduleUnit::kUpdate;
   const int64_t t = by_update ? position.update : position.epoch;
   const int64_t run = by_update ? position.epochs * position.updates_per_epoch : position.epochs;
   if (t < schedule.warmup) {
@@ -78,7 +126,7 @@ double learning_rate(const LrScheduleConfig& schedule,
            (start + (1.0 - start) * static_cast<double>(t) / static_cast<double>(schedule.warmup));
   }
   const int64_t total = schedule.total > 0 ? schedule.total : run - schedule.warmup;
-  return schedule_proper(
+  return schedule.name->rate(
       schedule, base_learning_rate, t - schedule.warmup, std::max<int64_t>(1, total));
 }
 
@@ -107,7 +155,7 @@ PlateauState plateau_after_epoch(const LrScheduleConfig& schedule,
                                  double base_learning_rate,
                                  PlateauState state,
                                  double value) {
-  const bool smaller_is_better = schedule.plateau_quantity != "validation_accuracy";
+  const bool smaller_is_better = !schedule.plateau_quantity->larger_is_better;
   const double margin =
       smaller_is_better ? 1.0 - schedule.plateau_threshold : 1.0 + schedule.plateau_threshold;
   // Without a best so far anything beats it but the worst value of all; NaN never does.

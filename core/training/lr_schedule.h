@@ -1,4 +1,5 @@
 // Learning-rate schedules as pure functions of a position, and the one schedule that has state.
+// A new schedule is a function and a row of the table in lr_schedule.cpp.
 #pragma once
 
 #include <cstdint>

@@ -162,13 +162,31 @@ class AdamW final : public FlatOptimizer {
   at::Tensor exp_avg_, exp_avg_sq_, step_;
 };
 
+template <typename Rule>
+std::unique_ptr<Optimizer> make(const OptimizerConfig& config, FlatParameters& parameters) {
+  return std::make_unique<Rule>(config, parameters);
+}
+
+void check_sgd(const OptimizerConfig& config) {
+  if (!config.nesterov || config.momentum != 0) return;
+  throw_error(ExitCode::kUsage,
+              "optimizer.nesterov is true, but optimizer.momentum is 0: set a momentum such as "
+              "0.9, or nesterov to false");
+}
+
+// A new optimizer is a class above and a row here.
+constexpr UpdateRule kRules[] = {
+    {"sgd", "gradient descent with momentum, Nesterov's if asked for", make<Sgd>, check_sgd},
+    {"adamw", "Adam with decoupled weight decay (Loshchilov and Hutter 2019)", make<AdamW>},
+};
+
 }  // namespace
+
+std::span<const UpdateRule> UpdateRule::table() { return kRules; }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config,
                                           FlatParameters& parameters) {
-  if (config.name == "sgd") return std::make_unique<Sgd>(config, parameters);
-  if (config.name == "adamw") return std::make_unique<AdamW>(config, parameters);
-  throw_error(ExitCode::kUsage, "unknown optimizer '{}': known are sgd and adamw", config.name);
+  return config.name->make(config, parameters);
 }
 
 }  // namespace lockstep

@@ -1,4 +1,5 @@
-// SGD and AdamW as one fused call per weight-decay group over flat memory.
+// SGD and AdamW as one fused call per weight-decay group over flat memory. A new optimizer is a
+// class and a row of the table in optimizer.cpp.
 #pragma once
 
 #include <map>

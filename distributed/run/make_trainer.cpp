@@ -27,7 +27,7 @@ void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice
     return parts.session.make_communicator(device.backend, device.device);
   };
   parts.communicator = channel();
-  if (config.distributed.batch_norm != "sync") return;
+  if (config.distributed.batch_norm != BatchNormMode::kSync) return;
   parts.statistics = channel();
   parts.exchange = make_statistics_exchange(*parts.statistics);
 }

@@ -64,7 +64,7 @@ std::string record_text(const ControlRecord& record) {
               {"is_best", record.is_best},
               {"save", record.save},
               {"stop", record.stop},
-              {"reason", record.reason},
+              {"reason", name_of(record.reason)},
               {"patience_left", record.patience_left}}
       .dump();
 }
@@ -77,13 +77,13 @@ ControlRecord record_from(const std::string& text) {
   object.at("is_best").get_to(record.is_best);
   object.at("save").get_to(record.save);
   object.at("stop").get_to(record.stop);
-  object.at("reason").get_to(record.reason);
+  record.reason = value_called<EndReason>(object.at("reason").get<std::string>());
   object.at("patience_left").get_to(record.patience_left);
   return record;
 }
 
-double watched(const std::string& quantity, const ControlInput& input) {
-  return quantity == "validation_accuracy" ? input.validation_accuracy : input.validation_loss;
+double watched(const Choice<WatchedQuantity>& quantity, const ControlInput& input) {
+  return quantity->of({.loss = input.validation_loss, .accuracy = input.validation_accuracy});
 }
 
 }  // namespace
@@ -119,13 +119,14 @@ bool RunControl::checkpoint_is_due() const {
   return every > 0 && state_.step % every == 0;
 }
 
-std::string RunControl::finished_reason() const {
-  if (state_.epoch >= options_.epochs || at_step_limit()) return "completed";
+std::optional<EndReason> RunControl::finished_reason() const {
+  if (state_.epoch >= options_.epochs || at_step_limit()) return EndReason::kCompleted;
   const EarlyStoppingConfig& stopping = options_.early_stopping;
   const bool out_of_patience =
       state_.early_stopping.epochs_without_improvement >= std::max<int64_t>(1, stopping.patience);
-  if (stopping.enabled && out_of_patience && state_.batch_in_epoch == 0) return "early_stopping";
-  return "";
+  if (stopping.enabled && out_of_patience && state_.batch_in_epoch == 0)
+    return EndReason::kEarlyStopping;
+  return std::nullopt;
 }
 
 void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) const {
@@ -146,13 +147,14 @@ void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) con
     record.patience_left = decision.patience_left;
     if (decision.stop) {
       record.stop = true;
-      record.reason = "early_stopping";
+      record.reason = EndReason::kEarlyStopping;
     }
-    if (options_.schedule.name == "plateau") {
-      next.plateau = plateau_after_epoch(options_.schedule,
-                                         options_.base_learning_rate,
-                                         next.plateau,
-                                         watched(options_.schedule.plateau_quantity, input));
+    const LrScheduleConfig& schedule = options_.schedule;
+    if (schedule.name->after_epoch != nullptr) {
+      next.plateau = schedule.name->after_epoch(schedule,
+                                                options_.base_learning_rate,
+                                                next.plateau,
+                                                watched(schedule.plateau_quantity, input));
     }
   } else {
     // Nothing is watched: the newest weights are the best there are.
@@ -161,7 +163,7 @@ void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) con
   }
   if (next.epoch >= options_.epochs) {
     record.stop = true;
-    record.reason = "completed";
+    record.reason = EndReason::kCompleted;
   }
 }
 
@@ -172,16 +174,16 @@ ControlRecord RunControl::decide(const ControlInput& input) const {
   if (checkpoint_is_due()) record.save = true;
   if (at_step_limit()) {
     record.stop = record.save = true;
-    record.reason = "completed";
+    record.reason = EndReason::kCompleted;
   }
   if (input.stop_requested && !record.stop) {
     record.stop = record.save = true;
-    record.reason = "interrupted";
+    record.reason = EndReason::kInterrupted;
   }
   if (input.diverged) {
     record.stop = true;
     record.save = false;  // a bad number never lands
-    record.reason = "diverged";
+    record.reason = EndReason::kDiverged;
   }
   record.learning_rate = rate_after(record.state);
   return record;

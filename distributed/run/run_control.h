@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/training/early_stopping.h"
 #include "lockstep/core/training/lr_schedule.h"
 #include "lockstep/distributed/comm/control_channel.h"
+#include "lockstep/distributed/run/end_reason.h"
 
 namespace lockstep {
 
@@ -31,7 +33,7 @@ struct ControlRecord {
   bool is_best = false;      // the epoch just ended is the best so far
   bool save = false;
   bool stop = false;
-  std::string reason;  // with stop: completed, early_stopping, interrupted, diverged
+  EndReason reason = EndReason::kCompleted;  // with stop
   int64_t patience_left = 0;
 };
 
@@ -71,9 +73,9 @@ class RunControl {
   // stop or a divergence asks for it. Collective; every rank gets the same record, whose state is
   // state() from then on. REQUIRES: all ranks call it after the same update.
   ControlRecord exchange(const ControlInput& input);
-  // Why no further update is due already before the first one of a resumed run ("completed",
-  // "early_stopping"); empty: there is work.
-  std::string finished_reason() const;
+  // Why no further update is due already before the first one of a resumed run (completed, early
+  // stopping); nothing: there is work.
+  std::optional<EndReason> finished_reason() const;
   // Whether the limit of updates has been reached.
   bool at_step_limit() const;
   // Whether a checkpoint within the epoch is due after the update just counted.

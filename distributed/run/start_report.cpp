@@ -16,7 +16,7 @@ StartReport describe_start(const Config& config,
   report.hosts = topology.host_names;
   report.backend = device.backend;
   report.device = device.description;
-  report.precision = config.precision;
+  report.precision = name_of(config.precision);
   report.model = config.model.name;
   report.parameters = parameters.num_elements();
   report.config_digest = config_digest(config);

@@ -1,6 +1,7 @@
 #include "lockstep/distributed/run/trainer.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lockstep/core/nn/image_classifier.h"
@@ -70,7 +71,7 @@ ControlRecord train_epoch(TrainerParts& parts) {
   }
 }
 
-EndReport finish(TrainerParts& parts, const std::string& reason) {
+EndReport finish(TrainerParts& parts, EndReason reason) {
   const ControlState& state = parts.control->state();
   const EarlyStoppingState& stopping = state.early_stopping;
   EndReport end;
@@ -81,7 +82,7 @@ EndReport finish(TrainerParts& parts, const std::string& reason) {
   if (stopping.best_epoch > 0 && !parts.data.split.validation.empty())
     end.best_value = stopping.best;
   end.epochs_without_improvement = stopping.epochs_without_improvement;
-  if (reason == "completed" || reason == "early_stopping") test_final_weights(parts, end);
+  if (is_finished(reason)) test_final_weights(parts, end);
   parts.reporter.measure_end(end, parts.session.control());
   parts.reporter.end(end);
   return end;
@@ -96,12 +97,12 @@ Trainer::~Trainer() = default;
 
 EndReport Trainer::run() {
   parts_->reporter.start(parts_->report);
-  std::string reason = parts_->control->finished_reason();
-  while (reason.empty()) {
+  std::optional<EndReason> reason = parts_->control->finished_reason();
+  while (!reason) {
     const ControlRecord record = train_epoch(*parts_);
     if (record.stop) reason = record.reason;
   }
-  return finish(*parts_, reason);
+  return finish(*parts_, *reason);
 }
 
 const StartReport& Trainer::plan() const { return parts_->report; }

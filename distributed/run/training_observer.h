@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/distributed/run/end_reason.h"
 #include "lockstep/distributed/training/predictions.h"
 
 namespace lockstep {
@@ -46,7 +47,7 @@ struct EpochReport {
 };
 
 struct EndReport {
-  std::string reason;  // completed, early_stopping, interrupted, diverged
+  EndReason reason = EndReason::kCompleted;
   int64_t epochs = 0, steps = 0, best_epoch = 0;
   std::optional<double> best_value;        // of the quantity that early stopping watches
   int64_t epochs_without_improvement = 0;  // since the best one

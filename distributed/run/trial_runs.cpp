@@ -30,7 +30,7 @@ EndReport Trainer::dry_run() {
   EpochBatches batches = parts_->epoch_batches();
   parts_->update(batches, parts_->control->next_learning_rate());
   EndReport end;
-  end.reason = "completed";
+  end.reason = EndReason::kCompleted;
   end.steps = 1;
   parts_->reporter.measure_end(end, parts_->session.control());
   return end;

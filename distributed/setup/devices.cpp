@@ -61,10 +61,13 @@ VisibleGpus gather(Session& session) {
 DeviceChoice choose_cpu(const Config& config, const Session& session, const VisibleGpus& gpus) {
   const auto reason =
       std::ranges::find_if(gpus.reasons, [](const std::string& r) { return !r.empty(); });
-  const TensorPlace place{.no_gpu_reason = config.device == "cpu" || reason == gpus.reasons.end()
-                                               ? "device=cpu"
-                                               : *reason};
-  return {at::kCPU, choose_backend(config.distributed.backend, session, place), describe_cpu()};
+  const TensorPlace place{.no_gpu_reason =
+                              config.device == DeviceKind::kCpu || reason == gpus.reasons.end()
+                                  ? "device=cpu"
+                                  : *reason};
+  return {at::kCPU,
+          choose_backend(name_of(config.distributed.backend), session, place),
+          describe_cpu()};
 }
 
 int gpu_index(const Config& config, const Topology& topology, int visible) {
@@ -103,19 +106,19 @@ bool check_shared(const Config& config,
 }  // namespace
 
 bool job_uses_gpus(const Config& config, const Topology& topology, const VisibleGpus& gpus) {
-  if (config.device == "cpu") return false;
+  if (config.device == DeviceKind::kCpu) return false;
   const auto num_ranks = static_cast<int64_t>(gpus.counts.size());
   const int64_t num_without = std::ranges::count(gpus.counts, 0);
   if (num_without == 0) return true;
   const bool all_without = num_without == num_ranks;
-  if (config.device != "cuda" && all_without) return false;
+  if (config.device != DeviceKind::kCuda && all_without) return false;
   const auto first = static_cast<size_t>(std::ranges::find(gpus.counts, 0) - gpus.counts.begin());
   const std::string others =
       all_without ? "" : fmt::format("; {} of {} ranks have none", num_without, num_ranks);
   throw_error(ExitCode::kUsage,
               "device={}, but {} has no GPU: {}{}. Set device=cpu to train on the CPUs of all "
               "hosts, or start ranks only where GPUs are",
-              config.device,
+              name_of(config.device),
               place(topology, first),
               gpus.reasons[first],
               others);
@@ -162,7 +165,7 @@ DeviceChoice choose_device(const Config& config, Session& session) {
   });
   const bool shared =
       check_shared(config, topology, session.control().all_gather(gpu.uuid, "comparing GPUs"));
-  choice.backend = choose_backend(config.distributed.backend,
+  choice.backend = choose_backend(name_of(config.distributed.backend),
                                   session,
                                   {.gpu = true, .shared_gpu = shared, .no_gpu_reason = ""});
   return choice;

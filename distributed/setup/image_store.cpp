@@ -31,7 +31,7 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
       {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
 
   const int64_t bytes = resident_bytes(impl.file->info());
-  if (config.cache == "stream") {
+  if (config.cache == ImageCache::kStream) {
     impl.bytes = config.stream_cache_bytes * topology.local_size;
     agree_on_files(control, "checking the data file", [&] {
       verify_blocks(*impl.file, topology.rank, topology.world_size);
@@ -41,7 +41,7 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
   }
   std::span<uint8_t> memory;
   int64_t part = 0, num_parts = 1;
-  if (config.cache == "node") {
+  if (config.cache == ImageCache::kNode) {
     impl.shared = session.share_memory(bytes);
     memory = impl.shared->bytes();
     part = topology.local_rank;

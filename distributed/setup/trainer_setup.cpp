@@ -2,27 +2,27 @@
 
 #include <ATen/Context.h>
 
-#include "lockstep/core/models/memory_layout.h"
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 
-void set_math_mode(const std::string& precision) {
-  at::globalContext().setAllowTF32CuBLAS(precision == "tf32");
-  at::globalContext().setAllowTF32CuDNN(precision == "tf32");
+void set_math_mode(Precision precision) {
+  at::globalContext().setAllowTF32CuBLAS(precision == Precision::kTf32);
+  at::globalContext().setAllowTF32CuDNN(precision == Precision::kTf32);
 }
 
 BatchFormat batch_format(const Config& config, at::Device device) {
   BatchFormat format;
   format.device = device;
-  format.dtype = config.precision == "bf16" ? at::kBFloat16 : at::kFloat;
-  format.channels_last = prefers_channels_last(config.model.name, format.dtype, device.type());
+  format.dtype = config.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+  format.channels_last =
+      find_model(config.model.name).prefers_channels_last(format.dtype, device.type());
   return format;
 }
 
 FlatOptions flat_options(const Config& config, const BatchFormat& format) {
-  return {.bf16 = config.precision == "bf16",
+  return {.bf16 = config.precision == Precision::kBf16,
           .channels_last = format.channels_last,
           .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
           .bucket_bytes = config.distributed.bucket_bytes};

@@ -11,7 +11,7 @@
 namespace lockstep {
 
 // Allows TF32 for `tf32` alone (cuBLAS and cuDNN).
-void set_math_mode(const std::string& precision);
+void set_math_mode(Precision precision);
 
 BatchFormat batch_format(const Config& config, at::Device device);
 FlatOptions flat_options(const Config& config, const BatchFormat& format);

@@ -30,9 +30,9 @@ namespace {
 
 struct BenchOptions {
   std::vector<std::string> models;
-  std::vector<std::string> precisions;
+  std::vector<std::string> precisions;  // names of Precision
   std::vector<std::string> assignments;
-  std::string batch_norm = "local", data;
+  std::string batch_norm = name_of(BatchNormMode::kLocal), data;
   int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
   bool json = false;
 };
@@ -128,13 +128,13 @@ void bench_model(const BenchOptions& options,
   const Topology& topology = session.topology();
   Config config = given;
   config.model.name = name;
-  config.precision = precision;
+  config.precision = value_called<Precision>(precision);
   config.optimizer.learning_rate = kLearningRate;
-  set_math_mode(precision);
+  set_math_mode(config.precision);
   const BatchFormat format = batch_format(config, device.device);
 
   const auto gradients = session.make_communicator(device.backend, device.device);
-  const auto statistics = options.batch_norm == "sync"
+  const auto statistics = value_called<BatchNormMode>(options.batch_norm) == BatchNormMode::kSync
                               ? session.make_communicator(device.backend, device.device)
                               : nullptr;
   const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
@@ -218,7 +218,7 @@ void add_bench_command(CLI::App& program, Run& run) {
       "bench", "Time training steps; start it with mpirun for several ranks");
   command->add_option("--model", options->models, "Models [resnet20 resnet18]")->type_name("NAME");
   command->add_option("--precision", options->precisions, "fp32, tf32, bf16 [bf16 fp32]")
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+      ->check(CLI::IsMember(names_of<Precision>()));
   command
       ->add_option("--set",
                    options->assignments,
@@ -241,7 +241,7 @@ void add_bench_command(CLI::App& program, Run& run) {
       ->check(CLI::Range(1, 1000));
   command->add_option("--batch-norm", options->batch_norm, "local or sync")
       ->capture_default_str()
-      ->check(CLI::IsMember({"local", "sync"}));
+      ->check(CLI::IsMember(names_of<BatchNormMode>()));
   command
       ->add_option("--end-to-end",
                    options->data,

@@ -24,7 +24,8 @@ namespace lockstep {
 namespace {
 
 struct EvaluateOptions {
-  std::string source, data, split = "test", weights = "best", device = "auto";
+  std::string source, data, split = "test", weights = "best";
+  std::string device = name_of(DeviceKind::kAutomatic);
   bool json = false;
 };
 
@@ -127,7 +128,7 @@ int run_evaluate(const EvaluateOptions& options, int* argc, char*** argv) {
   TrainedModel trained;
   const auto prepare = [&] {
     trained = load_trained(options.source, options.weights);
-    trained.config.device = options.device;
+    trained.config.device = value_called<DeviceKind>(options.device);
     probe_image_file(options.data);
   };
   return run_in_session(argc, argv, prepare, [&](Session& session) {
@@ -154,7 +155,7 @@ void add_evaluate_command(CLI::App& program, Run& run) {
       ->check(CLI::IsMember({"best", "last"}));
   evaluate->add_option("--device", options->device, "auto, cpu or cuda")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+      ->check(CLI::IsMember(names_of<DeviceKind>()));
   evaluate->add_flag("--json", options->json, "One JSON object instead of a sentence");
   evaluate->callback([options, &run] {
     run = [options](int* argc, char*** argv) { return run_evaluate(*options, argc, argv); };

@@ -14,7 +14,7 @@ namespace lockstep {
 namespace {
 
 struct ModelsOptions {
-  std::string name;
+  std::string name, stem = name_of(ModelStem::kAutomatic), head = name_of(ModelHead::kFull);
   int64_t classes = 10, channels = 3, size = 32;
   ModelConfig model;
 };
@@ -125,9 +125,11 @@ void add_models_command(CLI::App& program, Run& run) {
                           std::vector<std::string> choices) {
     models->add_option(flag, value, help)->capture_default_str()->check(CLI::IsMember(choices));
   };
-  choice("--stem", options->model.stem, "As model.stem", {"auto", "cifar", "imagenet"});
-  choice("--head", options->model.head, "As model.head", {"full", "compact"});
+  choice("--stem", options->stem, "As model.stem", names_of<ModelStem>());
+  choice("--head", options->head, "As model.head", names_of<ModelHead>());
   models->callback([=, &run] {
+    options->model.stem = value_called<ModelStem>(options->stem);
+    options->model.head = value_called<ModelHead>(options->head);
     run = [=](int*, char***) {
       return options->name.empty() ? list_models(*options) : describe_model(*options);
     };

@@ -155,9 +155,9 @@ TrainingData training_data(const Config& config, ImageStore& store, Session& ses
 }
 
 int exit_code(const EndReport& end) {
-  if (end.reason == "interrupted") return static_cast<int>(ExitCode::kTryAgain);
-  if (end.reason == "diverged") return static_cast<int>(ExitCode::kInternal);
-  return 0;
+  if (end.reason == EndReason::kInterrupted) return static_cast<int>(ExitCode::kTryAgain);
+  if (end.reason == EndReason::kDiverged) return static_cast<int>(ExitCode::kInternal);
+  return static_cast<int>(ExitCode::kOk);
 }
 
 DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, Session& session) {
@@ -221,7 +221,8 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
 // The range test: no checkpoint, no weights, one file.
 int find_learning_rate(const TrainOptions& options, const Config& given, Session& session) {
   Config config = given;
-  config.distributed.batch_norm = "sync";  // losses, and what they suggest, at any number of ranks
+  config.distributed.batch_norm =
+      BatchNormMode::kSync;  // losses, and what they suggest, at any number of ranks
   LrFinder finder(options.finder);
   const DeviceChoice device = prepare_ranks(options, config, session);
   const bool is_root = session.topology().rank == 0;
@@ -274,6 +275,8 @@ std::string key_help() {
   for (const ConfigKeyHelp& key : config_keys()) {
     text += fmt::format(
         "  {} = {}\n      {} ({})\n", key.key, key.default_value, key.description, key.allowed);
+    for (const ChoiceText& choice : key.choices)
+      text += fmt::format("        {:<19} {}\n", choice.name, choice.description);
   }
   return text;
 }

@@ -35,7 +35,7 @@ void print_plan(const StartReport& plan,
       plan.test_images);
   say("         {} MB of images a host (data.cache={})\n",
       store.host_bytes() / 1'000'000,
-      config.data.cache);
+      name_of(config.data.cache));
   say("updates  {} of {} images an epoch, {} in all\n",
       plan.updates_per_epoch,
       plan.batch_size,

@@ -130,7 +130,7 @@ class MetricsReader {
     const auto hosts = event.find("hosts");
     run_.num_hosts =
         hosts != event.end() && hosts->is_array() ? static_cast<int64_t>(hosts->size()) : 0;
-    run_.end_reason.clear();
+    run_.end_reason.reset();
     return true;
   }
 
@@ -165,7 +165,9 @@ class MetricsReader {
   }
 
   bool take_end(const json& event) {
-    run_.end_reason = text(event, "reason");
+    run_.end_reason.reset();
+    if (const auto* row = row_called<EndReason>(text(event, "reason")))
+      run_.end_reason = row->value;
     run_.best_epoch = count(event, "best_epoch");
     run_.test_loss = real(event, "test_loss");
     run_.test_accuracy = real(event, "test_accuracy");

@@ -121,7 +121,7 @@ std::string sentence(std::string text) {
 
 std::string verdict(const RunRecord& run, const RunFacts& facts) {
   // Of a run that goes on later, or that broke off, there is no verdict.
-  const bool ended = run.end_reason == "completed" || run.end_reason == "early_stopping";
+  const bool ended = run.end_reason && is_finished(*run.end_reason);
   const bool judged = ended && facts.analysis.epochs > 0;
   std::string html = fmt::format("<div class=\"card verdict {}\">{}",
                                  judged ? verdict_tone(facts.analysis.verdict) : facts.tone,

@@ -128,11 +128,11 @@ class RunCharts {
   }
 
   static void mark_end(Chart& chart, const RunRecord& run) {
-    const bool early = run.end_reason == "early_stopping";
-    if (early || run.end_reason == "interrupted" || run.end_reason == "diverged")
-      chart.markers.push_back({.x = run.position(static_cast<double>(run.last_step)),
-                               .label = early ? "stopped early" : run.end_reason,
-                               .kind = "stop"});
+    if (!run.end_reason || run.end_reason == EndReason::kCompleted) return;
+    const bool early = run.end_reason == EndReason::kEarlyStopping;
+    chart.markers.push_back({.x = run.position(static_cast<double>(run.last_step)),
+                             .label = early ? "stopped early" : name_of(*run.end_reason),
+                             .kind = "stop"});
   }
 
   Chart loss() const {

@@ -27,34 +27,8 @@ std::string description(const RunRecord& run) {
   return text;
 }
 
-void tell_ending(const RunRecord& run, RunFacts& facts) {
-  const std::string& reason = run.end_reason;
-  if (reason == "completed") {
-    facts.ending = "completed";
-    facts.tone = "good";
-    facts.ending_text = fmt::format("Trained to its end: {}.", plural(run.last_step, "update"));
-  } else if (reason == "early_stopping") {
-    facts.ending = "stopped early";
-    facts.tone = "good";
-    const std::string patience = run.setting("early_stopping.patience");
-    facts.ending_text =
-        fmt::format("Stopped early in epoch {}: no improvement since epoch {}{}.",
-                    facts.epochs_trained,
-                    run.best_epoch,
-                    patience.empty() ? "" : fmt::format(" (early_stopping.patience {})", patience));
-  } else if (reason == "interrupted") {
-    facts.ending = "interrupted";
-    facts.tone = "warn";
-    facts.ending_text = fmt::format(
-        "Interrupted after update {}; its state is saved, and --resume goes on.", run.last_step);
-  } else if (reason == "diverged") {
-    facts.ending = "diverged";
-    facts.tone = "bad";
-    facts.ending_text = fmt::format(
-        "Diverged after update {}: the gradient was no longer finite. Lower "
-        "optimizer.learning_rate, add lr_schedule.warmup, or set optimizer.clip_gradient_norm.",
-        run.last_step);
-  } else if (run.num_starts == 0) {
+void tell_no_end(const RunRecord& run, RunFacts& facts) {
+  if (run.num_starts == 0) {
     facts.ending = "not started";
     facts.ending_text = "No training is recorded here.";
   } else {
@@ -63,6 +37,42 @@ void tell_ending(const RunRecord& run, RunFacts& facts) {
     facts.ending_text = fmt::format(
         "No end is recorded after update {}: the run is still going on, or it was killed.",
         run.last_step);
+  }
+}
+
+void tell_ending(const RunRecord& run, RunFacts& facts) {
+  if (!run.end_reason) return tell_no_end(run, facts);
+  switch (*run.end_reason) {
+    case EndReason::kCompleted:
+      facts.ending = "completed";
+      facts.tone = "good";
+      facts.ending_text = fmt::format("Trained to its end: {}.", plural(run.last_step, "update"));
+      return;
+    case EndReason::kEarlyStopping: {
+      facts.ending = "stopped early";
+      facts.tone = "good";
+      const std::string patience = run.setting("early_stopping.patience");
+      facts.ending_text = fmt::format(
+          "Stopped early in epoch {}: no improvement since epoch {}{}.",
+          facts.epochs_trained,
+          run.best_epoch,
+          patience.empty() ? "" : fmt::format(" (early_stopping.patience {})", patience));
+      return;
+    }
+    case EndReason::kInterrupted:
+      facts.ending = "interrupted";
+      facts.tone = "warn";
+      facts.ending_text = fmt::format(
+          "Interrupted after update {}; its state is saved, and --resume goes on.", run.last_step);
+      return;
+    case EndReason::kDiverged:
+      facts.ending = "diverged";
+      facts.tone = "bad";
+      facts.ending_text = fmt::format(
+          "Diverged after update {}: the gradient was no longer finite. Lower "
+          "optimizer.learning_rate, add lr_schedule.warmup, or set optimizer.clip_gradient_norm.",
+          run.last_step);
+      return;
   }
 }
 

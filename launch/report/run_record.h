@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lockstep/distributed/run/end_reason.h"
 #include "lockstep/launch/report/prediction_file.h"
 
 namespace lockstep {
@@ -47,8 +48,8 @@ struct RunRecord {
   std::vector<StepRecord> steps;  // evenly thinned
   std::vector<EpochRecord> epochs;
   int64_t last_step = 0;
-  std::string end_reason;  // as in metrics.jsonl; empty: no end is recorded
-  int64_t best_epoch = 0;  // 0: none
+  std::optional<EndReason> end_reason;  // nothing: no end is recorded, or one unknown here
+  int64_t best_epoch = 0;               // 0: none
   double test_loss = kUnknown, test_accuracy = kUnknown;
   double seconds = 0;                  // of all epochs together
   int64_t largest_resident_bytes = 0;  // of any rank

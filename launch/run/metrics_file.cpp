@@ -106,10 +106,10 @@ void MetricsFile::on_end(const EndReport& report) {
   const OverfittingAnalysis analysis =
       analyse_curves(read_learning_curves(path_), guessing_loss(num_classes_));
   // Of a run that goes on later, or that broke off, there is no verdict.
-  const bool ended = report.reason == "completed" || report.reason == "early_stopping";
+  const bool ended = is_finished(report.reason);
   write(ordered_json{
       {"event", "end"},
-      {"reason", report.reason},
+      {"reason", name_of(report.reason)},
       {"epochs", report.epochs},
       {"steps", report.steps},
       {"best_epoch", report.best_epoch},

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/config/config_io.h"
 #include "lockstep/core/training/lr_schedule.h"
 #include "lockstep/distributed/run/checkpoint.h"
 
@@ -40,10 +38,6 @@ std::string what_would_happen(const Config& before, const Config& now, const Con
                      next);
 }
 
-std::string schedule_name(const Config& config) {
-  return nlohmann::json::parse(config_to_json(config)).at("lr_schedule").at("name");
-}
-
 }  // namespace
 
 void refuse_other_epochs(const std::string& run_directory,
@@ -64,7 +58,7 @@ void refuse_other_epochs(const std::string& run_directory,
       run_directory,
       now.epochs,
       before.epochs,
-      schedule_name(before),
+      name_of(before.lr_schedule.name),
       what_would_happen(before, now, *state),
       before.epochs,
       last);

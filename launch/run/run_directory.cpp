@@ -22,38 +22,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Keys that a resumed run may change: they say how long and where, not what is computed.
-bool may_change(const std::string& difference) {
-  for (const char* prefix : {"limits.",
-                             "logging.",
-                             "checkpoint.",
-                             "data.file:",
-                             "model.weights:",
-                             "data.cache:",
-                             "data.prefetch_batches:",
-                             "data.stream_cache_bytes:",
-                             "distributed.backend:",
-                             "distributed.bucket_bytes:",
-                             "distributed.timeout_seconds:",
-                             "epochs:"}) {
-    if (difference.starts_with(prefix)) return true;
-  }
-  return false;
-}
-
 void refuse_other_configuration(const std::string& path, const Config& config) {
   const std::string file = (fs::path(path) / "config.json").string();
   if (!fs::exists(file)) return;
   const Config before = load_config(file, {});
-  std::vector<std::string> differences = config_differences(before, config);
-  std::erase_if(differences, may_change);
-  if (!differences.empty()) {
+  const std::vector<std::string> obstacles = resume_obstacles(before, config);
+  if (!obstacles.empty()) {
     throw_error(ExitCode::kUsage,
                 "cannot resume {}: its run was started with another configuration:\n  {}\nUse the "
                 "same options, or another "
                 "--run-dir",
                 path,
-                fmt::join(differences, "\n  "));
+                fmt::join(obstacles, "\n  "));
   }
   refuse_other_epochs(path, before, config);
 }

@@ -33,8 +33,7 @@ void OverfittingLines::on_epoch(const EpochReport& report) {
 }
 
 void OverfittingLines::on_end(const EndReport& report) {
-  const bool over = report.reason == "completed" || report.reason == "early_stopping";
-  if (!over || !has_validation_) return;
+  if (!is_finished(report.reason) || !has_validation_) return;
   const OverfittingAnalysis now = analysis();
   if (warned_ && now.overfit_since == 0 && now.verdict != Verdict::kUnstable)
     say("the rise of validation loss did not last:\n");

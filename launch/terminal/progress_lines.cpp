@@ -25,8 +25,9 @@ std::string bar_of(int64_t done, int64_t all) {
 }  // namespace
 
 std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report) {
-  std::string text = fmt::format(
-      "stopped early after epoch {}: {} has not improved", report.epochs, stopping.quantity);
+  std::string text = fmt::format("stopped early after epoch {}: {} has not improved",
+                                 report.epochs,
+                                 name_of(stopping.quantity));
   if (stopping.min_delta > 0)
     text += fmt::format(" by early_stopping.min_delta={} or more", stopping.min_delta);
   text += fmt::format(" for {}, as early_stopping.patience={} demands",
@@ -137,12 +138,12 @@ void ProgressLines::on_epoch(const EpochReport& report) {
 
 void ProgressLines::on_end(const EndReport& report) {
   clear_bar();
-  if (report.reason == "early_stopping") {
+  if (report.reason == EndReason::kEarlyStopping) {
     say("{}\n", early_stopping_words(stopping_, report));
-  } else if (report.reason == "interrupted") {
+  } else if (report.reason == EndReason::kInterrupted) {
     say("interrupted after update {}: the state is saved; run again with --resume to go on\n",
         report.steps);
-  } else if (report.reason == "diverged") {
+  } else if (report.reason == EndReason::kDiverged) {
     say("diverged at update {}: the gradient is no longer finite. Lower optimizer.learning_rate, "
         "add lr_schedule.warmup, or set "
         "optimizer.clip_gradient_norm\n",

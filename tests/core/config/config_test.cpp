@@ -22,6 +22,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 using Assignments = std::vector<std::string>;
 
 Config parse(const std::string& text, const Assignments& assignments = {}) {
@@ -55,6 +56,18 @@ constexpr size_t num_members() {
   }
 }
 
+std::string another_choice(const ConfigField& field, const ChoiceAccess& access) {
+  const std::string first = field.choices.front().name;
+  return access.name(Config{}) == first ? field.choices.back().name : first;
+}
+
+// Choosing another name changes this key and no other.
+void expect_reaches_alone(const ConfigField& field, const ChoiceAccess& access) {
+  Config changed;
+  access.assign(changed, another_choice(field, access));
+  EXPECT_THAT(config_differences(Config{}, changed), ElementsAre(StartsWith(field.key + ": ")));
+}
+
 TEST(Config, EveryMemberHasAKey) {
   constexpr size_t kNumGroups =
       11;  // data.augmentation and the ten members of Config that are structs
@@ -69,12 +82,22 @@ TEST(Config, EveryMemberHasAKey) {
   Config config;
   std::set<const void*> members;
   std::set<std::string> keys;
+  size_t num_choices = 0;
   for (const ConfigField& field : config_fields()) {
-    std::visit([&](auto access) { members.insert(&access(config)); }, field.access);
+    std::visit(
+        [&](auto access) {
+          if constexpr (std::is_same_v<decltype(access), ChoiceAccess>) {
+            ++num_choices;
+            expect_reaches_alone(field, access);
+          } else {
+            members.insert(&access(config));
+          }
+        },
+        field.access);
     keys.insert(field.key);
     EXPECT_FALSE(field.description.empty()) << field.key;
   }
-  EXPECT_EQ(members.size(), num_leaves);
+  EXPECT_EQ(members.size() + num_choices, num_leaves);
   EXPECT_EQ(keys.size(), num_leaves);
 }
 
@@ -95,7 +118,7 @@ TEST(Config, ReadsEveryKindOfValue) {
     "lr_schedule": {"name": "multi_step", "milestones": [3, 5], "gamma": 1}})");
   EXPECT_EQ(config.seed, 9223372036854775807);
   EXPECT_EQ(config.batch_size, 100);
-  EXPECT_EQ(config.precision, "bf16");
+  EXPECT_EQ(config.precision, Precision::kBf16);
   EXPECT_EQ(config.data.file, "caf\xc3\xa9.h5");
   EXPECT_EQ(config.data.validation_fraction, 0.0);
   EXPECT_FALSE(config.data.augmentation.flip);
@@ -289,16 +312,20 @@ TEST(Config, DigestFollowsOnlyWhatDeterminesTheNumbers) {
     Config config;
     std::visit(
         [&](auto access) {
-          auto& value = access(config);
-          using Value = std::remove_cvref_t<decltype(value)>;
-          if constexpr (std::is_same_v<Value, bool>) {
-            value = !value;
-          } else if constexpr (std::is_same_v<Value, std::string>) {
-            value += "x";
-          } else if constexpr (std::is_same_v<Value, std::vector<int64_t>>) {
-            value.push_back(1);
+          if constexpr (std::is_same_v<decltype(access), ChoiceAccess>) {
+            access.assign(config, another_choice(field, access));
           } else {
-            value += 1;
+            auto& value = access(config);
+            using Value = std::remove_cvref_t<decltype(value)>;
+            if constexpr (std::is_same_v<Value, bool>) {
+              value = !value;
+            } else if constexpr (std::is_same_v<Value, std::string>) {
+              value += "x";
+            } else if constexpr (std::is_same_v<Value, std::vector<int64_t>>) {
+              value.push_back(1);
+            } else {
+              value += 1;
+            }
           }
         },
         field.access);

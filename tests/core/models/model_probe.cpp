@@ -50,7 +50,10 @@ at::Tensor training_loss(ImageClassifier& model,
 
 int run(char** argv) {
   const std::string name = argv[1];
-  const ModelConfig config{.name = name, .dropout = 0, .stem = argv[4], .head = argv[5]};
+  const ModelConfig config{.name = name,
+                           .dropout = 0,
+                           .stem = value_called<ModelStem>(argv[4]),
+                           .head = value_called<ModelHead>(argv[5])};
   const auto model =
       make_model(name, model_options(config, std::stoll(argv[2]), 3, std::stoll(argv[3])), 1);
   FlatParameters parameters(*model, {});

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {
@@ -53,6 +54,39 @@ TEST(ModelProfile, LeavesRunningStatisticsAlone) {
   const auto buffers = model->named_buffers();
   EXPECT_TRUE(torch::equal(buffers["bn1.running_mean"], torch::zeros(16)));
   EXPECT_EQ(buffers["bn1.num_batches_tracked"].item<int64_t>(), 0);
+}
+
+// A layer whose parameters have names of their own.
+class ScaledClassifier final : public ImageClassifier {
+ public:
+  ScaledClassifier() {
+    scale_ = register_module("scale", std::make_shared<Scale>());
+    fc_ = register_module("fc", torch::nn::Linear(3, 10));
+  }
+  ClassifierOutput forward(const at::Tensor& images, const StepContext&) override {
+    return {fc_->forward(images.mean({2, 3}) * scale_->factor + scale_->shift), {}};
+  }
+
+ private:
+  struct Scale : torch::nn::Module {
+    Scale() {
+      shift = register_parameter("shift", torch::zeros({1}));
+      factor = register_parameter("factor", torch::ones({3}));
+    }
+    at::Tensor factor, shift;
+  };
+  std::shared_ptr<Scale> scale_;
+  torch::nn::Linear fc_{nullptr};
+};
+
+TEST(ModelProfile, ALayerNeedsNoParameterCalledWeight) {
+  ScaledClassifier model;
+  const ModelProfile p = profile_model(model, torch::zeros({1, 3, 8, 8}));
+  ASSERT_EQ(p.layers.size(), 2u);
+  EXPECT_EQ(p.layers[0].name, "scale");
+  EXPECT_EQ(p.layers[0].parameters, 4);
+  EXPECT_EQ(p.layers[0].weight, std::vector<int64_t>{3});
+  EXPECT_EQ(p.layers[1].multiply_adds, 30);
 }
 
 TEST(ModelProfile, NamesEachLayerWithItsShapes) {

@@ -10,6 +10,8 @@
 #include <string>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/models/initialisation.h"
+#include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
 namespace {
@@ -51,6 +53,57 @@ TEST(ModelRegistry, NoTwoParametersShareTheirNumbers) {
   const double correlation =
       at::corrcoef(at::stack({a.flatten(), b.flatten()}))[0][1].item<double>();
   EXPECT_LT(std::abs(correlation), 0.08);  // 2304 values: 4 standard errors
+}
+
+class WithGroupNorm : public torch::nn::Module {
+ public:
+  WithGroupNorm() {
+    register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 8, 3)));
+    register_module("norm", torch::nn::GroupNorm(2, 8));
+  }
+};
+
+TEST(Initialisation, RefusesByNameWhatItDoesNotKnow) {
+  struct Outer : torch::nn::Module {
+    Outer() { register_module("body", std::make_shared<WithGroupNorm>()); }
+  } outer;
+  try {
+    initialise(outer, 1);
+    FAIL() << "parameters of an unknown module kept the numbers of LibTorch's generator";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInternal);
+    EXPECT_THAT(error.what(), testing::StartsWith("body.norm is a torch::nn::GroupNormImpl"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("(weight, bias)"));
+  }
+}
+
+// A class of its own, which also knows what to do with its child.
+class Scaled : public WithGroupNorm, public InitialisesItself {
+ public:
+  Scaled() { scale = register_parameter("scale", torch::rand({5, 7})); }
+  void initialise(InitialValues& values) override {
+    values.uniform(scale, 0.5);
+    const auto children = named_children();
+    values.module(*children["conv"], "conv");
+    for (at::Tensor& parameter : children["norm"]->parameters()) parameter.fill_(1);
+  }
+  at::Tensor scale;
+};
+
+TEST(Initialisation, AModuleMayInitialiseItself) {
+  const auto first = std::make_shared<Scaled>(), second = std::make_shared<Scaled>();
+  initialise(*first, 3);
+  initialise(*second, 3);
+  for (const auto& parameter : first->named_parameters())
+    EXPECT_TRUE(at::equal(parameter.value(), second->named_parameters()[parameter.key()]))
+        << parameter.key();
+  EXPECT_LE(first->scale.abs().max().item<double>(), 0.5);
+  EXPECT_GT(first->scale.std().item<double>(), 0.2);  // 0.5 / sqrt 3 = 0.29
+  // The convolution's numbers come from another stream than the scale's.
+  const at::Tensor conv = first->named_parameters()["conv.weight"].flatten().slice(0, 0, 35);
+  EXPECT_LT(at::corrcoef(at::stack({conv, first->scale.flatten()}))[0][1].item<double>(), 0.7);
+  initialise(*second, 4);
+  EXPECT_FALSE(at::equal(first->scale, second->scale));
 }
 
 TEST(ModelRegistry, InitialisesAsThePapersSay) {

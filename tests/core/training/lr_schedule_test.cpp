@@ -22,7 +22,7 @@ json golden(const char* part) {
 
 LrScheduleConfig schedule_from(const json& keys) {
   LrScheduleConfig s;
-  s.name = keys.at("name");
+  s.name = keys.at("name").get<std::string>();
   s.warmup = keys.value("warmup", s.warmup);
   s.warmup_start_factor = keys.value("warmup_start_factor", s.warmup_start_factor);
   s.step_size = keys.value("step_size", s.step_size);
@@ -37,12 +37,12 @@ LrScheduleConfig schedule_from(const json& keys) {
   s.one_cycle_initial_divisor =
       keys.value("one_cycle_initial_divisor", s.one_cycle_initial_divisor);
   s.one_cycle_final_divisor = keys.value("one_cycle_final_divisor", s.one_cycle_final_divisor);
-  s.one_cycle_anneal = keys.value("one_cycle_anneal", s.one_cycle_anneal);
+  s.one_cycle_anneal = value_called<AnnealShape>(keys.value("one_cycle_anneal", "cosine"));
   s.plateau_factor = keys.value("plateau_factor", s.plateau_factor);
   s.plateau_patience = keys.value("plateau_patience", s.plateau_patience);
   s.plateau_threshold = keys.value("plateau_threshold", s.plateau_threshold);
   s.plateau_cooldown = keys.value("plateau_cooldown", s.plateau_cooldown);
-  s.plateau_quantity = keys.value("plateau_quantity", s.plateau_quantity);
+  s.plateau_quantity = keys.value("plateau_quantity", "validation_loss");
   return s;
 }
 
@@ -84,7 +84,7 @@ TEST(LrSchedule, EqualsPyTorchsSchedulersByEpoch) {
 TEST(LrSchedule, EqualsPyTorchsSchedulersByUpdate) {
   for (const json& c : golden("schedules")) {
     LrScheduleConfig schedule = schedule_from(c.at("lr_schedule"));
-    schedule.step_every = "update";
+    schedule.step_every = ScheduleUnit::kUpdate;
     const double base = c.at("base");
     for (size_t t = 0; t < c.at("rates").size(); ++t) {
       expect_equal_rates(learning_rate(schedule, base, at_update(static_cast<int64_t>(t), 9)),
@@ -104,7 +104,7 @@ TEST(LrSchedule, LastsTheWholeRunAfterTheWarmUpWhenNoLengthIsGiven) {
     const int64_t run = schedule.total + schedule.warmup;
     schedule.total = 0;
     LrScheduleConfig by_update = schedule;
-    by_update.step_every = "update";
+    by_update.step_every = ScheduleUnit::kUpdate;
     const double base = c.at("base");
     for (size_t i = 0; i < c.at("rates").size(); ++i) {
       const auto t = static_cast<int64_t>(i);
@@ -124,7 +124,7 @@ TEST(LrSchedule, LastsTheWholeRunAfterTheWarmUpWhenNoLengthIsGiven) {
 TEST(LrSchedule, CountsTheUpdatesOfAllEpochsAsTheRun) {
   LrScheduleConfig schedule;
   schedule.name = "polynomial";
-  schedule.step_every = "update";
+  schedule.step_every = ScheduleUnit::kUpdate;
   EXPECT_DOUBLE_EQ(learning_rate(schedule, 1.0, at_update(10, 5, 4)), 0.5);
 }
 

@@ -99,7 +99,7 @@ TEST_F(Gpu, MpiSumsGpuTensorsStagedThroughTheHost) {
 
 TEST_F(Gpu, TrainingEqualsTheCpus) {
   Config config;
-  config.distributed.batch_norm = "sync";
+  config.distributed.batch_norm = BatchNormMode::kSync;
   const auto gradients = session->make_communicator("mpi", device_);
   const auto statistics = session->make_communicator("mpi", device_);
   TrainingRank on_gpu(config, *gradients, statistics.get(), device_);
@@ -119,7 +119,7 @@ TEST_F(Gpu, TrainingEqualsTheCpus) {
 
 TEST_F(Gpu, Bf16TrainingLearnsAndResumesWithTheSameLoss) {
   Config config;
-  config.precision = "bf16";
+  config.precision = Precision::kBf16;
   const auto gradients = session->make_communicator("mpi", device_);
   TrainingRank training(config, *gradients, nullptr, device_);
   std::vector<double> losses;

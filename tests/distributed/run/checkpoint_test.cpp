@@ -176,7 +176,7 @@ TEST_F(CheckpointTest, AManifestWithFieldsOfWrongTypesIsDamagedNotAFault) {
 TEST(Resume, GivesTheSameBitsAsGoingOn) {
   Config config;
   config.batch_size = 16;
-  config.distributed.batch_norm = "local";
+  config.distributed.batch_norm = BatchNormMode::kLocal;
   for (const char* optimizer : {"sgd", "adamw"}) {
     config.optimizer.name = optimizer;
     NamedTensors uninterrupted, resumed;

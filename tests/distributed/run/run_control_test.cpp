@@ -30,7 +30,7 @@ TEST(RunControl, EveryRankObeysRankZerosNumbers) {
             control.exchange(epoch_end(loss + lie * static_cast<double>(control.state().epoch)));
         if (record.stop) break;
       }
-      EXPECT_EQ(record.reason, "early_stopping");
+      EXPECT_EQ(record.reason, EndReason::kEarlyStopping);
       EXPECT_EQ(record.state.epoch, 4);
       EXPECT_EQ(record.state.early_stopping.best_epoch, 2);
     });
@@ -68,7 +68,7 @@ TEST(RunControl, DivergenceStopsWithoutSaving) {
     const ControlRecord record = control.exchange(input);
     EXPECT_TRUE(record.stop);
     EXPECT_FALSE(record.save);
-    EXPECT_EQ(record.reason, "diverged");
+    EXPECT_EQ(record.reason, EndReason::kDiverged);
   });
 }
 
@@ -79,10 +79,10 @@ TEST(RunControl, StepLimitCountsAsCompleted) {
     ControlState state;
     state.step = 5;
     RunControl control(make_run_control_options(config, 10), *rank.control, state);
-    EXPECT_EQ(control.finished_reason(), "completed");
+    EXPECT_EQ(control.finished_reason(), EndReason::kCompleted);
     const ControlRecord record = control.exchange({});
     EXPECT_TRUE(record.stop && record.save);
-    EXPECT_EQ(record.reason, "completed");
+    EXPECT_EQ(record.reason, EndReason::kCompleted);
   });
 }
 

@@ -72,7 +72,7 @@ inline Config small_config() {
   config.batch_size = 12;
   config.epochs = 2;
   config.optimizer.learning_rate = 0.01;
-  config.distributed.batch_norm = "sync";
+  config.distributed.batch_norm = BatchNormMode::kSync;
   config.validation.batch_size = 4;
   return config;
 }

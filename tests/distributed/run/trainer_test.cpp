@@ -60,7 +60,7 @@ Complete stop_after(int64_t updates, int world_size, const Complete& and_then) {
   };
 }
 
-void expect_end(const SmallRun& run, const std::string& reason, int64_t epochs, int64_t steps) {
+void expect_end(const SmallRun& run, EndReason reason, int64_t epochs, int64_t steps) {
   for (const EndReport& end : run.ends) {
     EXPECT_EQ(end.reason, reason);
     EXPECT_EQ(end.epochs, epochs);
@@ -86,7 +86,7 @@ TEST_P(TrainerTest, ACompletedRunEqualsThatOfOneRank) {
   config.optimizer.learning_rate = 1e-3;  // rounding grows with the rate
   const SmallRun alone = small_run(1, config);
   const SmallRun run = small_run(world_size(), config, keep("run"));
-  expect_end(run, "completed", 2, 6);
+  expect_end(run, EndReason::kCompleted, 2, 6);
   ASSERT_EQ(run.told.starts.size(), 1u);
   EXPECT_EQ(run.told.starts[0].world_size, world_size());
   EXPECT_EQ(run.told.starts[0].updates_per_epoch, 3);
@@ -117,7 +117,7 @@ TEST_P(TrainerTest, EarlyStoppingTestsTheBestWeights) {
   config.early_stopping.patience = 2;
   config.early_stopping.min_delta = 1e6;  // nothing after the first epoch counts as better
   const SmallRun run = small_run(world_size(), config, keep("run"));
-  expect_end(run, "early_stopping", 3, 9);
+  expect_end(run, EndReason::kEarlyStopping, 3, 9);
   EXPECT_EQ(run.ends[0].best_epoch, 1);
   EXPECT_EQ(run.ends[0].epochs_without_improvement, 2);
   EXPECT_EQ(run.told.epochs.back().patience_left, 0);
@@ -129,10 +129,10 @@ TEST_P(TrainerTest, AStopThatOneRankAsksForIsSavedAndResumedWithTheSameBits) {
   const SmallRun whole = small_run(world_size(), config, keep("whole"));
   const SmallRun first =
       small_run(world_size(), config, stop_after(4, world_size(), keep("parts")));
-  expect_end(first, "interrupted", 1, 4);
+  expect_end(first, EndReason::kInterrupted, 1, 4);
   EXPECT_FALSE(first.ends[0].test_loss.has_value());
   const SmallRun second = small_run(world_size(), config, resume("parts"));
-  expect_end(second, "completed", 2, 6);
+  expect_end(second, EndReason::kCompleted, 2, 6);
   EXPECT_EQ(second.told.starts[0].resumed_step, 4);
   EXPECT_EQ(second.told.steps.front().step, 5);
   EXPECT_EQ(second.told.epochs.back().train_loss, whole.told.epochs.back().train_loss);
@@ -146,7 +146,7 @@ TEST_P(TrainerTest, AnotherNumberOfRanksGoesOnWithARun) {
   const SmallRun whole = small_run(1, config);
   small_run(2, config, stop_after(2, 2, keep("run")));
   const SmallRun rest = small_run(world_size(), config, resume("run"));
-  expect_end(rest, "completed", 2, 6);
+  expect_end(rest, EndReason::kCompleted, 2, 6);
   ASSERT_EQ(rest.told.steps.size(), 4u);
   for (size_t i = 0; i < 4; ++i)
     EXPECT_NEAR(rest.told.steps[i].loss / whole.told.steps[i + 2].loss, 1.0, 1e-4) << i;
@@ -157,7 +157,7 @@ TEST_P(TrainerTest, ADivergedRunStopsOnEveryRankAndSavesNothing) {
   config.optimizer.learning_rate = 1e38;
   const SmallRun run = small_run(world_size(), config, keep("run"));
   for (const EndReport& end : run.ends) {
-    EXPECT_EQ(end.reason, "diverged");
+    EXPECT_EQ(end.reason, EndReason::kDiverged);
     EXPECT_EQ(end.steps, run.ends[0].steps);
     EXPECT_LT(end.steps, 3);
     EXPECT_FALSE(end.test_loss.has_value());
@@ -170,13 +170,13 @@ TEST_P(TrainerTest, TheStepLimitEndsARunWithinAnEpochTestedAndSaved) {
   Config config = small_config();
   config.limits.steps = 4;
   const SmallRun run = small_run(world_size(), config, keep("run"));
-  expect_end(run, "completed", 1, 4);
+  expect_end(run, EndReason::kCompleted, 1, 4);
   EXPECT_TRUE(run.ends[0].test_loss.has_value());
   EXPECT_EQ(run.told.epochs.size(), 2u);  // the second one's line is of its first update
   EXPECT_TRUE(exists("run", "checkpoints/00000004/manifest.json"));
   // A run at its limit has nothing left to do.
   const SmallRun again = small_run(world_size(), config, resume("run"));
-  expect_end(again, "completed", 1, 4);
+  expect_end(again, EndReason::kCompleted, 1, 4);
   EXPECT_TRUE(again.told.steps.empty());
 }
 
@@ -184,7 +184,7 @@ TEST_P(TrainerTest, TheWallTimeLimitSavesAndStops) {
   Config config = small_config();
   config.limits.wall_time_seconds = 1e-9;
   const SmallRun run = small_run(world_size(), config, keep("run"));
-  expect_end(run, "interrupted", 0, 1);
+  expect_end(run, EndReason::kInterrupted, 0, 1);
   EXPECT_TRUE(exists("run", "checkpoints/00000001/manifest.json"));
 }
 

@@ -14,7 +14,7 @@ TEST_P(RanksTraining, StepsOnManyRanksEqualOne) {
   on_every_rank([](Session& session) {
     const Topology& topology = session.topology();
     Config config;
-    config.distributed.batch_norm = "sync";
+    config.distributed.batch_norm = BatchNormMode::kSync;
     config.distributed.bucket_bytes = 256 << 10;
     constexpr int64_t kBatch = 28;
     const auto gradients = cpu_channel(session);
@@ -49,7 +49,7 @@ TEST_P(RanksTraining, ARegularisedStepOnManyRanksEqualsOne) {
     config.data.augmentation.random_erasing = 0.5;
     config.data.augmentation.mixup = 0.4;
     config.data.augmentation.cutmix = 1.0;
-    config.distributed.batch_norm = "sync";
+    config.distributed.batch_norm = BatchNormMode::kSync;
     config.distributed.bucket_bytes = 256 << 10;
     const auto gradients = cpu_channel(session);
     const auto statistics = cpu_channel(session);

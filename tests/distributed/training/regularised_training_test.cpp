@@ -18,7 +18,7 @@ Config regularised(const std::string& model, int64_t batch_size) {
   config.data.augmentation.random_erasing = 0.5;
   config.data.augmentation.mixup = 0.4;
   config.data.augmentation.cutmix = 1.0;
-  config.distributed.batch_norm = "sync";
+  config.distributed.batch_norm = BatchNormMode::kSync;
   config.distributed.bucket_bytes = 1 << 20;
   if (model.starts_with("resnet")) config.model.stochastic_depth = 0.5;
   return config;
@@ -113,7 +113,7 @@ TEST(RegularisedTraining, UnevenAndEmptySlicesChangeNothing) {
 // Without batch norm, whose statistics are a micro-slice's own.
 TEST(RegularisedTraining, MicroSlicesChangeNothing) {
   Config config = regularised("googlenet", 10);
-  config.distributed.batch_norm = "local";
+  config.distributed.batch_norm = BatchNormMode::kLocal;
   std::map<int64_t, Outcome> outcomes;
   for (const int64_t accumulation : {1, 3}) {
     config.distributed.accumulation_steps = accumulation;

@@ -123,7 +123,7 @@ class TrainingRank {
         model_(model_on(device, config)),
         device_(device),
         parameters_(*model_,
-                    {.bf16 = config.precision == "bf16",
+                    {.bf16 = config.precision == Precision::kBf16,
                      .channels_last = true,
                      .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
                      .bucket_bytes = config.distributed.bucket_bytes}),
@@ -141,7 +141,7 @@ class TrainingRank {
 
   StepResult run(
       const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
-    const auto dtype = config_.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+    const auto dtype = config_.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
     Batch batch = slice_of(global, rank, world_size, true, dtype);
     batch.images = batch.images.to(device_);
     batch.labels = batch.labels.to(device_);

@@ -13,7 +13,7 @@ Config sync_config() {
   Config config;
   config.batch_size = kBatch;
   config.optimizer.learning_rate = 0.05;
-  config.distributed.batch_norm = "sync";
+  config.distributed.batch_norm = BatchNormMode::kSync;
   config.distributed.bucket_bytes = 256 << 10;  // several buckets
   return config;
 }
@@ -170,7 +170,7 @@ TEST(WorldEquality, AccumulationEqualsOneSlice) {
 // rank at every step.
 TEST(WorldEquality, LocalBatchNormKeepsRunningBuffersEqualOnAllRanks) {
   Config config = sync_config();
-  config.distributed.batch_norm = "local";
+  config.distributed.batch_norm = BatchNormMode::kLocal;
   std::vector<NamedTensors> weights(3);
   run_in_process(3, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
@@ -193,7 +193,7 @@ TEST(TrainingStep, NotANumberSkipsTheUpdateOnEveryRank) {
   run_in_process(2, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
     Config local = config;
-    local.distributed.batch_norm = "local";
+    local.distributed.batch_norm = BatchNormMode::kLocal;
     TrainingRank training(local, *rank.gradients, nullptr);
     const auto r = static_cast<size_t>(rank.rank);
     before[r] = training.state().weights;

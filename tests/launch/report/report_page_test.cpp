@@ -43,7 +43,7 @@ RunRecord some_run(int64_t epochs, int64_t num_classes = 3) {
   }
   run.best_epoch = epochs;
   run.last_step = 10 * epochs;
-  run.end_reason = "completed";
+  run.end_reason = EndReason::kCompleted;
   run.test_accuracy = 0.8448;
   run.test_loss = 0.4554;
   TestPredictions predictions;
@@ -108,7 +108,7 @@ TEST(ReportPage, LoadsNothingAndRunsNothing) {
 
 TEST(ReportPage, HostileTextStaysText) {
   RunRecord run = some_run(2);
-  run.directory = run.model = run.precision = run.end_reason = kHostile;
+  run.directory = run.model = run.precision = kHostile;
   run.configuration = {{kHostile, kHostile}};
   run.environment = {{kHostile, kHostile}};
   run.problems = {kHostile};
@@ -129,7 +129,7 @@ TEST(ReportPage, TakesRunsWithLittleInThem) {
   for (EpochRecord& epoch : without_validation.epochs)
     epoch.validation_loss = epoch.validation_accuracy = kUnknown;
   RunRecord not_a_number = some_run(3);
-  not_a_number.end_reason = "diverged";
+  not_a_number.end_reason = EndReason::kDiverged;
   not_a_number.predictions.reset();
   for (EpochRecord& epoch : not_a_number.epochs)
     epoch.train_loss = epoch.validation_loss = epoch.images_per_second = kUnknown;
@@ -218,7 +218,7 @@ TEST(ReportWriter, AReportThatCannotBeWrittenCostsAWarning) {
   testing::internal::CaptureStderr();
   {
     ReportWriter writer("/nowhere/run");
-    writer.on_end({.reason = "completed"});
+    writer.on_end({.reason = EndReason::kCompleted});
   }
   const std::string warning = testing::internal::GetCapturedStderr();
   EXPECT_THAT(warning, HasSubstr("/nowhere/run"));

@@ -67,7 +67,7 @@ TEST_F(RunRecordTest, ARunThatCrashedInAnEpochKeepsWhatItHasWritten) {
   ASSERT_EQ(run.epochs.size(), 3u);
   EXPECT_EQ(run.steps.size(), 7u);
   EXPECT_EQ(run.last_step, 7);
-  EXPECT_EQ(run.end_reason, "");
+  EXPECT_EQ(run.end_reason, std::nullopt);
   EXPECT_EQ(run.seconds, 9);
   EXPECT_DOUBLE_EQ(run.epochs[1].data_wait_seconds, 0.5);
   EXPECT_DOUBLE_EQ(run.position(7), 3.5);
@@ -98,6 +98,21 @@ TEST_F(RunRecordTest, LossesThatAreNullAreNotKnown) {
   EXPECT_EQ(run.largest_resident_bytes, 7);
   EXPECT_EQ(run_facts(run).tone, "bad");
   EXPECT_TRUE(run.problems.empty());
+}
+
+TEST_F(RunRecordTest, EveryReasonToEndIsReadBackFromItsName) {
+  for (const EnumRow<EndReason>& row : kEnumRows<EndReason>) {
+    std::filesystem::remove(folder_ / "metrics.jsonl");
+    MetricsFile(folder_ / "metrics.jsonl", 0, 0).on_end({.reason = row.value});
+    EXPECT_EQ(read().end_reason, row.value) << row.name;
+    EXPECT_EQ(value_called<EndReason>(row.name), row.value);
+    EXPECT_STREQ(name_of(row.value), row.name);
+  }
+  // Of another version of the program: an end that is not understood is none.
+  append("metrics.jsonl",
+         R"({"event":"end","reason":"unheard_of","steps":1})"
+         "\n");
+  EXPECT_EQ(read().end_reason, std::nullopt);
 }
 
 TEST_F(RunRecordTest, ARepeatedEpochReplacesWhatFollowedIt) {

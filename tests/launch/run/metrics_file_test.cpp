@@ -36,7 +36,7 @@ class MetricsFileTest : public testing::Test {
     file.on_epoch({.epoch = 1, .step = 2});
     file.on_step({.epoch = 2, .step = 3});
     file.on_epoch({.epoch = 2, .step = 3});
-    file.on_end({.reason = "completed", .epochs = 1, .steps = 3});
+    file.on_end({.reason = EndReason::kCompleted, .epochs = 1, .steps = 3});
   }
 
   // "start", "step 1", "epoch 1", …
@@ -77,7 +77,7 @@ TEST_F(MetricsFileTest, NumbersThatAreNotFiniteAreNull) {
 TEST_F(MetricsFileTest, QuantitiesThatWereNotMeasuredAreNull) {
   MetricsFile file(path_, 0, 0);
   file.on_epoch({.epoch = 1, .step = 1});
-  file.on_end({.reason = "interrupted", .peak_resident_bytes = {5, 7}});
+  file.on_end({.reason = EndReason::kInterrupted, .peak_resident_bytes = {5, 7}});
   EXPECT_TRUE(lines().at(0)["validation_loss"].is_null());
   EXPECT_TRUE(lines().at(1)["test_accuracy"].is_null());
   EXPECT_EQ(lines().at(1)["peak_resident_bytes"], ordered_json({5, 7}));

@@ -80,10 +80,10 @@ TEST_F(RunDirectoryTest, AResumedRunMayChangeHowLongAndWhereItRuns) {
   config_.checkpoint.keep = 7;
   config_.checkpoint.every_steps = 3;
   config_.data.file = "elsewhere.h5";
-  config_.data.cache = "stream";
+  config_.data.cache = ImageCache::kStream;
   config_.data.prefetch_batches = 4;
   config_.data.stream_cache_bytes = 1 << 20;
-  config_.distributed.backend = "mpi";
+  config_.distributed.backend = TensorBackend::kMpi;
   config_.distributed.timeout_seconds = 10;
   EXPECT_EQ(refusal(ExitCode::kOk, config_, true), "");
 }
@@ -91,7 +91,7 @@ TEST_F(RunDirectoryTest, AResumedRunMayChangeHowLongAndWhereItRuns) {
 TEST_F(RunDirectoryTest, OtherKeysOfTheSameGroupsMayNotChange) {
   make_run(config_);
   config_.data.validation_fraction = 0.1;
-  config_.distributed.batch_norm = "sync";
+  config_.distributed.batch_norm = BatchNormMode::kSync;
   const std::string message = refusal(ExitCode::kUsage, config_, true);
   EXPECT_THAT(message, HasSubstr("data.validation_fraction"));
   EXPECT_THAT(message, HasSubstr("distributed.batch_norm"));

@@ -80,7 +80,8 @@ TEST_F(TensorBoardFileTest, EveryRecordHasItsMaskedChecksums) {
     TensorBoardFile writer(folder_.path(), 0);
     writer.on_step({.epoch = 1, .step = 1, .loss = 2.5, .learning_rate = 0.1});
     writer.on_epoch({.epoch = 1, .step = 1, .validation_loss = 1.5, .validation_accuracy = 0.25});
-    writer.on_end({.reason = "completed", .steps = 1, .test_loss = 1.25, .test_accuracy = 0.5});
+    writer.on_end(
+        {.reason = EndReason::kCompleted, .steps = 1, .test_loss = 1.25, .test_accuracy = 0.5});
   }
   EXPECT_EQ(payloads().size(), 5u);  // file version, session start, and these three
 }

@@ -59,7 +59,7 @@ EpochReport overfitting_epoch(int64_t epoch) {
 
 const StartReport kStart{.num_classes = 10, .validation_images = 100};
 
-std::string told(OverfittingLines& lines, int64_t first, int64_t last, const char* reason) {
+std::string told(OverfittingLines& lines, int64_t first, int64_t last, EndReason reason) {
   testing::internal::CaptureStdout();
   lines.on_start(kStart);
   for (int64_t epoch = first; epoch <= last; ++epoch) lines.on_epoch(overfitting_epoch(epoch));
@@ -75,14 +75,14 @@ int64_t count(const std::string& text, const std::string& word) {
 
 TEST(OverfittingLines, WarnOnceAndJudgeAtTheEnd) {
   OverfittingLines lines({});
-  const std::string text = told(lines, 1, 20, "completed");
+  const std::string text = told(lines, 1, 20, EndReason::kCompleted);
   EXPECT_EQ(count(text, "warning: overfitting since epoch 7, seen after epoch"), 1) << text;
   EXPECT_EQ(count(text, "\noverfitting since epoch 7:"), 1) << text;
 }
 
 TEST(OverfittingLines, AnInterruptedRunIsNotJudged) {
   OverfittingLines lines({});
-  EXPECT_THAT(told(lines, 1, 6, "interrupted"), IsEmpty());
+  EXPECT_THAT(told(lines, 1, 6, EndReason::kInterrupted), IsEmpty());
 }
 
 TEST(OverfittingLines, WithoutValidationImagesNothingIsSaid) {
@@ -90,7 +90,7 @@ TEST(OverfittingLines, WithoutValidationImagesNothingIsSaid) {
   testing::internal::CaptureStdout();
   lines.on_start({.num_classes = 10});
   for (int64_t epoch = 1; epoch <= 8; ++epoch) lines.on_epoch({.epoch = epoch, .train_loss = 1});
-  lines.on_end({.reason = "completed"});
+  lines.on_end({.reason = EndReason::kCompleted});
   EXPECT_THAT(testing::internal::GetCapturedStdout(), IsEmpty());
 }
 
@@ -110,14 +110,14 @@ class ResumedRun : public testing::Test {
 
 TEST_F(ResumedRun, KnowsItsEarlierEpochs) {
   OverfittingLines lines(curves_after(8));
-  const std::string text = told(lines, 9, 20, "completed");
+  const std::string text = told(lines, 9, 20, EndReason::kCompleted);
   EXPECT_EQ(count(text, "warning: overfitting since epoch 7"), 1) << text;
   EXPECT_THAT(text, HasSubstr("lowest at epoch 6"));
 }
 
 TEST_F(ResumedRun, DoesNotWarnAgain) {
   OverfittingLines lines(curves_after(18));
-  const std::string text = told(lines, 19, 20, "completed");
+  const std::string text = told(lines, 19, 20, EndReason::kCompleted);
   EXPECT_EQ(count(text, "warning"), 0) << text;
   EXPECT_EQ(count(text, "overfitting since epoch 7:"), 1) << text;
 }
@@ -127,7 +127,7 @@ TEST_F(ResumedRun, WritesTheVerdictOnAllEpochsIntoTheEndLine) {
   MetricsFile resumed(path_, 12, 12);
   resumed.on_start(kStart);
   for (int64_t epoch = 13; epoch <= 20; ++epoch) resumed.on_epoch(overfitting_epoch(epoch));
-  resumed.on_end({.reason = "completed", .epochs = 20});
+  resumed.on_end({.reason = EndReason::kCompleted, .epochs = 20});
   std::ifstream file(path_);
   std::string line, last;
   while (std::getline(file, line)) last = line;

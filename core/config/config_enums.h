@@ -1,0 +1,94 @@
+// What a configuration may choose among, where the choice is this program's alone: each enum with
+// its names. Choices that come with code of their own are in choice_rows.h.
+#pragma once
+
+#include <array>
+
+#include "lockstep/core/base/named_enum.h"
+
+namespace lockstep {
+
+enum class DeviceKind { kAutomatic, kCpu, kCuda };
+
+template <>
+inline constexpr auto kEnumRows<DeviceKind> = std::to_array<EnumRow<DeviceKind>>({
+    {DeviceKind::kAutomatic, "auto", "GPUs where there are any, else CPUs"},
+    {DeviceKind::kCpu, "cpu", "CPUs"},
+    {DeviceKind::kCuda, "cuda", "GPUs; an error where a rank has none"},
+});
+
+enum class Precision { kFp32, kTf32, kBf16 };
+
+template <>
+inline constexpr auto kEnumRows<Precision> = std::to_array<EnumRow<Precision>>({
+    {Precision::kFp32, "fp32", "32-bit floating point throughout"},
+    {Precision::kTf32, "tf32", "fp32 whose products a GPU rounds to TF32; on CPUs as fp32"},
+    {Precision::kBf16, "bf16", "bfloat16 activations and products; weights and statistics fp32"},
+});
+
+enum class ImageCache { kNode, kRank, kStream };
+
+template <>
+inline constexpr auto kEnumRows<ImageCache> = std::to_array<EnumRow<ImageCache>>({
+    {ImageCache::kNode, "node", "one copy a host, in shared memory"},
+    {ImageCache::kRank, "rank", "one copy a rank"},
+    {ImageCache::kStream, "stream", "read from the file as needed"},
+});
+
+// The first layers. `imagenet` shrinks the image to a quarter (7x7 stride 2, then a 3x3 pool of
+// stride 2), `cifar` keeps its size (3x3, no pool; GoogLeNet then halves it once).
+enum class ModelStem { kAutomatic, kCifar, kImagenet };
+
+template <>
+inline constexpr auto kEnumRows<ModelStem> = std::to_array<EnumRow<ModelStem>>({
+    {ModelStem::kAutomatic, "auto", "imagenet for images of 64 pixels or more, else cifar"},
+    {ModelStem::kCifar, "cifar", "a 3x3 convolution that keeps the image's size"},
+    {ModelStem::kImagenet, "imagenet", "a 7x7 convolution and a pool, each halving the image"},
+});
+
+// VGG's classifier.
+enum class ModelHead { kFull, kCompact };
+
+template <>
+inline constexpr auto kEnumRows<ModelHead> = std::to_array<EnumRow<ModelHead>>({
+    {ModelHead::kFull, "full", "the published three fully connected layers"},
+    {ModelHead::kCompact, "compact", "one fully connected layer on the global average"},
+});
+
+enum class ScheduleUnit { kEpoch, kUpdate };
+
+template <>
+inline constexpr auto kEnumRows<ScheduleUnit> = std::to_array<EnumRow<ScheduleUnit>>({
+    {ScheduleUnit::kEpoch, "epoch", "lengths count passes over the training images"},
+    {ScheduleUnit::kUpdate, "update", "lengths count updates of the weights"},
+});
+
+enum class AnnealShape { kCosine, kLinear };
+
+template <>
+inline constexpr auto kEnumRows<AnnealShape> = std::to_array<EnumRow<AnnealShape>>({
+    {AnnealShape::kCosine, "cosine", "half a cosine wave"},
+    {AnnealShape::kLinear, "linear", "a straight line"},
+});
+
+enum class TensorBackend { kAutomatic, kNccl, kMpi };
+
+template <>
+inline constexpr auto kEnumRows<TensorBackend> = std::to_array<EnumRow<TensorBackend>>({
+    {TensorBackend::kAutomatic, "auto", "nccl on GPUs, mpi on CPUs"},
+    {TensorBackend::kNccl, "nccl", "NCCL, between GPUs"},
+    {TensorBackend::kMpi, "mpi", "MPI; on GPUs staged through the host"},
+});
+
+// What batch norm normalises over.
+enum class BatchNormMode { kLocal, kSync };
+
+template <>
+inline constexpr auto kEnumRows<BatchNormMode> = std::to_array<EnumRow<BatchNormMode>>({
+    {BatchNormMode::kLocal,
+     "local",
+     "each rank's slice by itself: the result depends on the number of ranks"},
+    {BatchNormMode::kSync, "sync", "the whole global batch"},
+});
+
+}  // namespace lockstep

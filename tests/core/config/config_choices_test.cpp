@@ -1,0 +1,159 @@
+// Names in a configuration: what may be chosen, and that text and digests stay what they were.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/sha256.h"
+#include "lockstep/core/config/config_fields.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/core/models/model_registry.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Assignments = std::vector<std::string>;
+
+Config parse(const std::string& text, const Assignments& assignments) {
+  return parse_config(text, assignments, "run.json");
+}
+
+std::string refused_assignment(const std::string& assignment) {
+  try {
+    parse("", {assignment});
+    return {};
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    return error.what();
+  }
+}
+
+// Of the configurations as they were written when choices were still text: runs are found and
+// compared by these.
+TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
+  const Config defaults;
+  EXPECT_EQ(config_digest(defaults),
+            "63b1bd922e9ce82e1fd20b11b4205f94cc7acf10b806af29bc714e3fc5d14736");
+  EXPECT_EQ(sha256_hex(config_to_json(defaults)),
+            "03bf7638717a91e6078ff1ca17dd991e355ffe6f2d6a31e49a62c3b5bd7d5f10");
+  const Config others = parse("",
+                              {"device=cuda",
+                               "precision=bf16",
+                               "data.cache=stream",
+                               "model.name=vgg16_bn",
+                               "model.stem=imagenet",
+                               "model.head=compact",
+                               "optimizer.name=adamw",
+                               "lr_schedule.name=one_cycle",
+                               "lr_schedule.step_every=update",
+                               "lr_schedule.one_cycle_anneal=linear",
+                               "lr_schedule.plateau_quantity=validation_accuracy",
+                               "early_stopping.quantity=validation_accuracy",
+                               "distributed.backend=nccl",
+                               "distributed.batch_norm=sync",
+                               "validation.batch_size=auto",
+                               "seed=7"});
+  EXPECT_EQ(config_digest(others),
+            "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
+  EXPECT_EQ(sha256_hex(config_to_json(others)),
+            "b754ea80f48104b72f539e8f03eeb40b03698466acc7aa34780e812e50e21208");
+}
+
+TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {
+  int num_choices = 0;
+  for (const ConfigField& field : config_fields()) {
+    const auto* access = std::get_if<ChoiceAccess>(&field.access);
+    if (access == nullptr) continue;
+    std::set<std::string> names;
+    for (const ChoiceText& choice : field.choices) {
+      ++num_choices;
+      EXPECT_TRUE(names.insert(choice.name).second) << field.key << " " << choice.name;
+      EXPECT_FALSE(choice.description.empty()) << field.key << " " << choice.name;
+      Config config;
+      access->assign(config, choice.name);
+      EXPECT_EQ(access->name(config), choice.name);
+      // As a file and on the command line.
+      const Config read = parse(config_to_json(config),
+                                {field.key + "=" + choice.name, "lr_schedule.milestones=[3]"});
+      EXPECT_EQ(access->name(read), choice.name);
+    }
+    Config config;
+    EXPECT_THROW(access->assign(config, "no such name"), Error) << field.key;
+    EXPECT_THAT(refused_assignment(field.key + "=no such name"),
+                HasSubstr("must be one of: " + field.choices.front().name));
+  }
+  EXPECT_GE(num_choices, 37);
+}
+
+template <typename Row>
+std::vector<std::string> row_names() {
+  std::vector<std::string> names;
+  for (const Row& row : Row::table()) names.emplace_back(row.name);
+  return names;
+}
+
+std::vector<std::string> choices_of(const std::string& key) {
+  std::vector<std::string> names;
+  for (const ConfigKeyHelp& help : config_keys()) {
+    if (help.key != key) continue;
+    for (const ChoiceText& choice : help.choices) {
+      names.push_back(choice.name);
+      EXPECT_THAT(help.allowed, HasSubstr(choice.name)) << key;
+    }
+  }
+  return names;
+}
+
+// What the tables hold is what may be chosen and what help and documentation tell.
+TEST(ConfigChoices, TablesAreTheChoices) {
+  EXPECT_EQ(choices_of("lr_schedule.name"), row_names<LrSchedule>());
+  EXPECT_EQ(choices_of("optimizer.name"), row_names<UpdateRule>());
+  EXPECT_EQ(choices_of("early_stopping.quantity"), row_names<WatchedQuantity>());
+  EXPECT_EQ(choices_of("lr_schedule.plateau_quantity"), row_names<WatchedQuantity>());
+  std::vector<std::string> models;
+  for (const ModelEntry& entry : registered_models()) models.emplace_back(entry.name);
+  EXPECT_EQ(choices_of("model.name"), models);
+  EXPECT_EQ(choices_of("precision"), names_of<Precision>());
+}
+
+TEST(ConfigChoices, AnUnknownNameCannotBeHeld) {
+  Config config;
+  try {
+    config.lr_schedule.name = "cosin";
+    FAIL() << "an unknown schedule was chosen";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("learning-rate schedule 'cosin'"), HasSubstr("'cosine'?")));
+  }
+  EXPECT_EQ(config.lr_schedule.name, Config{}.lr_schedule.name);
+  EXPECT_THROW(config.early_stopping.quantity = "loss", Error);
+  EXPECT_THROW(value_called<Precision>("fp16"), Error);
+}
+
+TEST(ConfigChoices, AResumedRunMayChangeWhatTheTableSays) {
+  const Assignments kChangeable = {"epochs=31",
+                                   "logging.every_steps=7",
+                                   "checkpoint.keep=9",
+                                   "limits.steps=3",
+                                   "data.file=b.h5",
+                                   "distributed.backend=mpi"};
+  EXPECT_THAT(resume_obstacles(Config{}, parse("", kChangeable)), IsEmpty());
+  EXPECT_THAT(
+      resume_obstacles(Config{}, parse("", {"epochs=31", "lr_schedule.name=cosine", "seed=2"})),
+      ElementsAre("seed: 1 != 2", "lr_schedule.name: \"constant\" != \"cosine\""));
+  for (const ConfigKeyHelp& help : config_keys()) {
+    EXPECT_EQ(help.may_change_at_resume, !help.affects_result || help.key == "epochs") << help.key;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
