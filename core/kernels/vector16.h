@@ -93,6 +93,20 @@ void with_dtype(bool bf16, Call&& call) {
   }
 }
 
+// Lifts a flag to a template parameter: call(constant), constant.value.
+template <bool kValue>
+struct Flag {
+  static constexpr bool value = kValue;
+};
+template <typename Call>
+void with_flag(bool flag, Call&& call) {
+  if (flag) {
+    call(Flag<true>{});
+  } else {
+    call(Flag<false>{});
+  }
+}
+
 // 16 bytes as 32-bit values, and back. GCC 12 converts them one by one where it is not told how.
 inline Mask load_bytes(const uint8_t* p) {
   Bytes bytes;
@@ -124,8 +138,30 @@ inline void store_bytes(uint8_t* p, Mask values) {
 
 inline Vector splat(float v) { return Vector{} + v; }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// 0 where `compared` is what kComparison says beside 0, else `v`. GCC 12 takes a choice between
+// vectors longer than registers apart into single values.
+template <int kComparison>
+inline Vector zero_where(Vector compared, Vector v) {
+  __m256 halves[2], values[2];
+  std::memcpy(&halves, &compared, sizeof compared);
+  std::memcpy(&values, &v, sizeof v);
+  for (int i = 0; i < 2; ++i) {
+    const __m256 zeroed = _mm256_cmp_ps(halves[i], _mm256_setzero_ps(), kComparison);
+    values[i] = _mm256_andnot_ps(zeroed, values[i]);
+  }
+  std::memcpy(&v, &values, sizeof v);
+  return v;
+}
+inline Vector zero_where_negative(Vector y, Vector v) { return zero_where<_CMP_LT_OQ>(y, v); }
+inline Vector zero_where_closed(Vector y, Vector v) { return zero_where<_CMP_LE_OQ>(y, v); }
+#else
+inline Vector zero_where_negative(Vector y, Vector v) { return y < 0.0f ? Vector{} : v; }
+inline Vector zero_where_closed(Vector y, Vector v) { return y <= 0.0f ? Vector{} : v; }
+#endif
+
 // NaN stays, as in torch.relu, and lets the gradient through.
-inline Vector relu(Vector v) { return v < 0.0f ? Vector{} : v; }
+inline Vector relu(Vector v) { return zero_where_negative(v, v); }
 inline float relu(float v) { return v < 0.0f ? 0.0f : v; }
 
 template <typename Sum>

@@ -37,7 +37,7 @@ class BasicConv final : public torch::nn::Module {
   // `into`: BatchNorm's.
   at::Tensor forward(const at::Tensor& x, const StepContext& context, const at::Tensor& into = {}) {
     const at::Tensor y = conv_->forward(x);
-    return norm_ ? norm_->forward(y, context, true, {}, into) : at::relu(y);
+    return norm_ ? norm_->forward(y, context, {.relu = true, .into = into}) : at::relu(y);
   }
   const at::Tensor& weight() const { return conv_->weight; }
   BatchNorm* norm() const { return norm_.get(); }

@@ -34,7 +34,8 @@ class Block : public torch::nn::Module {
                   const at::Tensor& x,
                   const at::Tensor& shortcut,
                   const StepContext& context) {
-    if (!context.training || skip_rate_ == 0) return last.forward(x, context, true, shortcut);
+    if (!context.training || skip_rate_ == 0)
+      return last.forward(x, context, {.relu = true, .residual = shortcut});
     return at::relu(
         stochastic_depth(last.forward(x, context), skip_rate_, number_, context).add(shortcut));
   }
@@ -76,7 +77,7 @@ class BasicBlock final : public Block {
   at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
     const at::Tensor shortcut =
         downsample_ ? downsample_->forward(x, context) : option_a(x, in_, out_, stride_);
-    const at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
+    const at::Tensor y = bn1_->forward(conv1_->forward(x), context, {.relu = true});
     return join(*bn2_, conv2_->forward(y), shortcut, context);
   }
 
@@ -104,8 +105,8 @@ class Bottleneck final : public Block {
 
   at::Tensor forward(const at::Tensor& x, const StepContext& context) override {
     const at::Tensor shortcut = downsample_ ? downsample_->forward(x, context) : x;
-    at::Tensor y = bn1_->forward(conv1_->forward(x), context, true);
-    y = bn2_->forward(conv2_->forward(y), context, true);
+    at::Tensor y = bn1_->forward(conv1_->forward(x), context, {.relu = true});
+    y = bn2_->forward(conv2_->forward(y), context, {.relu = true});
     return join(*bn3_, conv3_->forward(y), shortcut, context);
   }
 
@@ -160,7 +161,7 @@ class ResNet final : public ImageClassifier {
   std::vector<std::string> last_layers() const override { return {"fc"}; }
 
   ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
-    at::Tensor x = bn1_->forward(conv1_->forward(images), context, true);
+    at::Tensor x = bn1_->forward(conv1_->forward(images), context, {.relu = true});
     if (imagenet_stem_) x = max_pool(x, {.size = 3, .stride = 2, .padding = 1});
     for (const auto& block : blocks_) x = block->forward(x, context);
     return {fc_->forward(global_average_pool(x)), {}};

@@ -76,7 +76,7 @@ class Vgg final : public ImageClassifier {
     at::Tensor x = images;
     for (Layer& layer : layers_) {
       x = layer.conv->forward(x);
-      x = layer.norm ? layer.norm->forward(x, context, true) : x.relu_();
+      x = layer.norm ? layer.norm->forward(x, context, {.relu = true}) : x.relu_();
       if (layer.pool) x = max_pool(x, {.size = 2, .stride = 2});
     }
     if (compact_) return {compact_->forward(global_average_pool(x)), {}};

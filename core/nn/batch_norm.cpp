@@ -9,42 +9,40 @@
 namespace lockstep {
 namespace {
 
-at::Tensor composed_eval(const at::Tensor& x,
-                         const at::Tensor& weight,
-                         const at::Tensor& bias,
+at::Tensor composed_eval(const BatchNormInput& in,
                          const at::Tensor& running_mean,
-                         const at::Tensor& running_variance,
-                         double epsilon,
-                         const at::Tensor& residual,
-                         bool relu) {
-  at::Tensor y =
-      at::batch_norm(x, weight, bias, running_mean, running_variance, false, 0.0, epsilon, false);
-  if (residual.defined()) y = y + residual;
-  return relu ? y.relu() : y;
+                         const at::Tensor& running_variance) {
+  at::Tensor y = at::batch_norm(in.x,
+                                in.weight,
+                                in.bias,
+                                running_mean,
+                                running_variance,
+                                /*training=*/false,
+                                /*momentum=*/0.0,
+                                in.epsilon,
+                                /*cudnn_enabled=*/false);
+  if (in.residual.defined()) y = y + in.residual;
+  return in.relu ? y.relu() : y;
 }
 
 }  // namespace
 
-at::Tensor batch_norm_eval(const at::Tensor& x,
-                           const at::Tensor& weight,
-                           const at::Tensor& bias,
+at::Tensor batch_norm_eval(const BatchNormInput& in,
                            const at::Tensor& running_mean,
-                           const at::Tensor& running_variance,
-                           double epsilon,
-                           const at::Tensor& residual,
-                           bool relu) {
+                           const at::Tensor& running_variance) {
   const bool differentiable =
-      at::GradMode::is_enabled() &&
-      (x.requires_grad() || weight.requires_grad() || bias.requires_grad() ||
-       (residual.defined() && residual.requires_grad()));
-  if (differentiable || x.numel() == 0) {
-    return composed_eval(x, weight, bias, running_mean, running_variance, epsilon, residual, relu);
-  }
-  const at::Tensor scale = weight * (running_variance + epsilon).rsqrt();
-  const at::Tensor offset = bias - running_mean * scale;
-  const at::MemoryFormat format = layout_of(x);
-  return batch_norm_passes(x.device())
-      .apply(in_layout(x, format), scale, offset, in_layout(residual, format), relu, {});
+      at::GradMode::is_enabled() && (in.x.requires_grad() || in.weight.requires_grad() || in.bias.requires_grad() ||
+                                     (in.residual.defined() && in.residual.requires_grad()));
+  if (differentiable || in.x.numel() == 0) return composed_eval(in, running_mean, running_variance);
+  const at::Tensor scale = in.weight * (running_variance + in.epsilon).rsqrt();
+  const at::MemoryFormat format = layout_of(in.x);
+  return batch_norm_passes(in.x.device())
+      .apply({.x = in_layout(in.x, format),
+              .scale = scale,
+              .offset = in.bias - running_mean * scale,
+              .residual = in_layout(in.residual, format),
+              .relu = in.relu,
+              .into = {}});
 }
 
 BatchNorm::BatchNorm(int64_t num_channels, double epsilon, double momentum)
@@ -58,17 +56,20 @@ BatchNorm::BatchNorm(int64_t num_channels, double epsilon, double momentum)
 
 at::Tensor BatchNorm::forward(const at::Tensor& x,
                               const StepContext& context,
-                              bool relu,
-                              const at::Tensor& residual,
-                              const at::Tensor& into) {
+                              const BatchNormExtras& extras) {
+  const BatchNormInput input{.x = x,
+                             .weight = weight,
+                             .bias = bias,
+                             .epsilon = epsilon_,
+                             .relu = extras.relu,
+                             .residual = extras.residual};
   if (!learns(context)) {
-    LOCKSTEP_CHECK(!into.defined(), "running statistics normalise into new tensors only");
-    return batch_norm_eval(x, weight, bias, running_mean, running_var, epsilon_, residual, relu);
+    LOCKSTEP_CHECK(!extras.into.defined(), "running statistics normalise into new tensors only");
+    return batch_norm_eval(input, running_mean, running_var);
   }
   std::vector<BatchNormPart> parts;
-  if (into.defined()) parts.push_back({num_channels_, into});
-  const BatchNormResult result = batch_norm_train(
-      x, weight, bias, epsilon_, residual, relu, context.statistics_exchange, parts);
+  if (extras.into.defined()) parts.push_back({num_channels_, extras.into});
+  const BatchNormResult result = batch_norm_train(input, context.statistics_exchange, parts);
   keep(result.mean, result.unbiased_variance, result.has_variance, x.size(0));
   return result.y[0];
 }
@@ -87,12 +88,11 @@ std::vector<at::Tensor> BatchNorm::forward_together(const at::Tensor& x,
     biases.push_back(layers[i]->bias);
     parts.push_back({layers[i]->num_channels_, into[i]});
   }
-  const BatchNormResult result = batch_norm_train(x,
-                                                  at::cat(weights),
-                                                  at::cat(biases),
-                                                  layers[0]->epsilon_,
-                                                  {},
-                                                  true,
+  const BatchNormResult result = batch_norm_train({.x = x,
+                                                   .weight = at::cat(weights),
+                                                   .bias = at::cat(biases),
+                                                   .epsilon = layers[0]->epsilon_,
+                                                   .relu = true},
                                                   context.statistics_exchange,
                                                   parts);
   int64_t begin = 0;

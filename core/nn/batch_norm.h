@@ -20,12 +20,13 @@ namespace lockstep {
 // Channels of x, those behind the previous part's, that get a y of their own.
 struct BatchNormPart {
   int64_t channels = 0;
-  at::Tensor into;  // [N, channels, H, W], a slice of a channels-last tensor's channels that y is
-                    // written to; undefined: y is new
+  // y is written here: [N, channels, H, W], some channels of a wider channels-last tensor.
+  // Undefined: y is a new tensor.
+  at::Tensor into;
 };
 
 struct BatchNormResult {
-  std::vector<at::Tensor> y;  // for each part, else one as x
+  std::vector<at::Tensor> y;  // one for each part; without parts one, as x
   // Statistics of what was normalised together (slice, or global batch under an exchange),
   // detached, float32 [C]:
   at::Tensor mean;
@@ -33,29 +34,35 @@ struct BatchNormResult {
   at::Tensor has_variance;       // [1]: 1 if there was more than one value per channel, else 0
 };
 
-// Training mode. x: [N, C, H, W] or [N, C], float32 or bfloat16, contiguous or channels-last, CPU
-// or CUDA; N may be 0 under an exchange. weight, bias: [C] float32. residual: undefined, or as x.
-// Differentiable in x, weight, bias and residual. `parts`, all of C together, only for images on a
-// CPU and without a residual: the same numbers at other places, without copies.
-BatchNormResult batch_norm_train(const at::Tensor& x,
-                                 const at::Tensor& weight,
-                                 const at::Tensor& bias,
-                                 double epsilon,
-                                 const at::Tensor& residual,
-                                 bool relu,
-                                 StatisticsExchange* exchange,
+// y = relu(batch_norm(x) + residual), both extras optional.
+struct BatchNormInput {
+  at::Tensor x;  // [N, C, H, W] or [N, C], float32 or bfloat16, contiguous or channels-last
+  at::Tensor weight, bias;  // [C] float32
+  double epsilon = 1e-5;
+  bool relu = false;
+  at::Tensor residual = {};  // undefined, or as x
+};
+
+// Training mode, on a CPU or CUDA; N may be 0 under an exchange. Differentiable in x, weight, bias
+// and residual. `parts`, all of C together, only for images on a CPU and without a residual: the
+// same numbers at other places, without copies.
+BatchNormResult batch_norm_train(const BatchNormInput& input,
+                                 StatisticsExchange* exchange = nullptr,
                                  const std::vector<BatchNormPart>& parts = {});
 
 // Evaluation mode: normalises with the running statistics (float32 [C]). No collective, no gradient
 // needed.
-at::Tensor batch_norm_eval(const at::Tensor& x,
-                           const at::Tensor& weight,
-                           const at::Tensor& bias,
+at::Tensor batch_norm_eval(const BatchNormInput& input,
                            const at::Tensor& running_mean,
-                           const at::Tensor& running_variance,
-                           double epsilon,
-                           const at::Tensor& residual,
-                           bool relu);
+                           const at::Tensor& running_variance);
+
+// What a layer does beside normalising.
+struct BatchNormExtras {
+  bool relu = false;
+  at::Tensor residual = {};  // undefined, or as x: added before the ReLU
+  at::Tensor into = {};      // as BatchNormPart's, only where the layer learns(), on a CPU and
+                             // without a residual
+};
 
 // The layer. Parameters weight, bias; buffers running_mean, running_var, num_batches_tracked (names
 // of torch.nn.BatchNorm2d).
@@ -68,16 +75,15 @@ class BatchNorm : public torch::nn::Module {
  public:
   explicit BatchNorm(int64_t num_channels, double epsilon = 1e-5, double momentum = 0.1);
 
-  // `into`: as BatchNormPart's, only where it learns(), on a CPU and without a residual.
+  // norm.forward(x, context, {.relu = true, .residual = shortcut})
   at::Tensor forward(const at::Tensor& x,
                      const StepContext& context,
-                     bool relu = false,
-                     const at::Tensor& residual = {},
-                     const at::Tensor& into = {});
+                     const BatchNormExtras& extras = {});
 
-  // Each layer, with ReLU, on its own channels of x, which lie behind those of the layer before:
-  // one operation with one exchange of statistics. Only where all learns(), on a CPU; into[i] as
-  // BatchNormPart's.
+  // Several layers, each followed by a ReLU, as one operation with one exchange of statistics: the
+  // first layer takes the first channels of x, the next those behind them. Returns each layer's y,
+  // written to into[i] where that is defined (see BatchNormPart). Only on a CPU, and only where
+  // every layer learns().
   static std::vector<at::Tensor> forward_together(const at::Tensor& x,
                                                   const std::vector<BatchNorm*>& layers,
                                                   const StepContext& context,

@@ -2,13 +2,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
-#include <cmath>
+#include <algorithm>
 #include <vector>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/kernels/batch_norm_formulas.h"
 #include "lockstep/core/kernels/batch_norm_kernels.h"
 #include "lockstep/core/nn/batch_norm_passes.h"
 
@@ -16,13 +16,8 @@ namespace lockstep {
 namespace {
 
 using kernels::Activation;
-using kernels::Affine;
+using kernels::ChannelSums;
 using kernels::RowRange;
-
-const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
-const void* data_or_null(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
 
 // Runs `pass(range, thread)` over all rows; thread < at::get_num_threads(). The cut depends on the
 // number of threads alone.
@@ -40,14 +35,14 @@ void over_rows(const Activation& shape, Pass&& pass) {
   });
 }
 
-// Two per-channel sums by `pass(range, sum, other_sum)`, added over threads in order.
+// Two per-channel sums by `pass(range, sums)`, added over threads in order.
 template <typename Pass>
 void sum_over_rows(const Activation& shape, double* sums, Pass&& pass) {
   const int64_t width = 2 * shape.channels;
   std::vector<double> partial(static_cast<size_t>(at::get_num_threads() * width), 0.0);
   over_rows(shape, [&](RowRange range, int64_t thread) {
     double* mine = partial.data() + thread * width;
-    pass(range, mine, mine + shape.channels);
+    pass(range, ChannelSums{mine, mine + shape.channels});
   });
   for (int64_t t = 0; t < at::get_num_threads(); ++t) {
     for (int64_t i = 0; i < width; ++i) sums[i] += partial[static_cast<size_t>(t * width + i)];
@@ -70,15 +65,11 @@ class CpuPasses final : public BatchNormPasses {
         shape.bf16 ? (x.dim() > 2 ? x[0].flatten(1).select(1, 0) : x[0]).to(at::kFloat).contiguous()
                    : at::zeros({channels}, at::kFloat);
     const float* shift = floats(first);
-    sum_over_rows(shape, sums, [&](RowRange range, double* sum, double* squares) {
-      kernels::batch_norm_kernels().forward_sums(
-          shape, x.const_data_ptr(), shift, range, sum, squares);
+    sum_over_rows(shape, sums, [&](RowRange range, ChannelSums partial) {
+      kernels::batch_norm_kernels().forward_sums(shape, x.const_data_ptr(), shift, range, partial);
     });
-    for (int64_t c = 0; c < channels; ++c) {
-      const double s = shift[c], sum = sums[c];
-      sums[c] = sum + count * s;
-      sums[channels + c] += 2 * s * sum + count * s * s;
-    }
+    for (int64_t c = 0; c < channels; ++c)
+      kernels::move_moments_to_zero(shift[c], count, sums[c], sums[channels + c]);
     return moments;
   }
 
@@ -86,124 +77,45 @@ class CpuPasses final : public BatchNormPasses {
                                      const at::Tensor& weight,
                                      const at::Tensor& bias,
                                      double epsilon) override {
-    const int64_t channels = weight.numel();
-    const double* sums = moments.const_data_ptr<double>();
-    const double count = sums[2 * channels];
-    BatchNormCoefficients result;
-    result.has_variance = at::full({1}, count > 1 ? 1.0f : 0.0f, at::kFloat);
-    for (at::Tensor* tensor : {&result.mean,
-                               &result.inverse_deviation,
-                               &result.unbiased_variance,
-                               &result.scale,
-                               &result.offset}) {
-      *tensor = at::empty({channels}, at::kFloat);
-    }
-    float* mean = result.mean.mutable_data_ptr<float>();
-    float* inverse_deviation = result.inverse_deviation.mutable_data_ptr<float>();
-    float* unbiased = result.unbiased_variance.mutable_data_ptr<float>();
-    float* scale = result.scale.mutable_data_ptr<float>();
-    float* offset = result.offset.mutable_data_ptr<float>();
-    for (int64_t c = 0; c < channels; ++c) {
-      const double m = count > 0 ? sums[c] / count : 0.0;
-      double variance = count > 0 ? sums[channels + c] / count - m * m : 0.0;
-      if (variance < 0) variance = 0;  // rounding; NaN stays
-      const double inverse = 1.0 / std::sqrt(variance + epsilon);
-      mean[c] = static_cast<float>(m);
-      inverse_deviation[c] = static_cast<float>(inverse);
-      unbiased[c] = count > 1 ? static_cast<float>(variance * count / (count - 1)) : 0.0f;
-      const double s = floats(weight)[c] * inverse;
-      scale[c] = static_cast<float>(s);
-      offset[c] = static_cast<float>(floats(bias)[c] - m * s);
-    }
-    return result;
+    const PreparedCoefficients prepared = prepare_coefficients(moments, weight, bias, epsilon);
+    for (int64_t c = 0; c < prepared.formula.channels; ++c) prepared.formula.write(c);
+    return prepared.result;
   }
 
-  at::Tensor apply(const at::Tensor& x,
-                   const at::Tensor& scale,
-                   const at::Tensor& offset,
-                   const at::Tensor& residual,
-                   bool relu,
-                   const at::Tensor& into) override {
-    at::Tensor y = into.defined() ? into : at::empty_like(x);
-    const Activation shape = activation_of(x, y);
-    void* out = y.mutable_data_ptr();
+  at::Tensor apply(const BatchNormForward& forward) override {
+    at::Tensor y = forward.into.defined() ? forward.into : at::empty_like(forward.x);
+    const Activation shape = activation_of(forward.x, y);
+    const kernels::ForwardMap map = forward_map(forward, y);
     over_rows(shape, [&](RowRange range, int64_t) {
-      kernels::batch_norm_kernels().forward_apply(shape,
-                                                  x.const_data_ptr(),
-                                                  data_or_null(residual),
-                                                  relu,
-                                                  Affine{floats(scale), floats(offset)},
-                                                  out,
-                                                  range);
+      kernels::batch_norm_kernels().forward_apply(shape, map, range);
     });
     return y;
   }
 
-  at::Tensor gradient_sums(const at::Tensor& x,
-                           const at::Tensor& dy,
-                           const BatchNormMask& mask,
+  at::Tensor gradient_sums(const BatchNormGradient& gradient,
                            const at::Tensor& mean,
                            const at::Tensor& masked) override {
-    const Activation shape = activation_of(x, dy);
+    const Activation shape = activation_of(gradient.x, gradient.dy);
+    const kernels::GradientTerms terms = gradient_terms(gradient, mean, masked);
     at::Tensor sums = at::zeros({2 * shape.channels}, at::kDouble);
-    void* written = masked.defined() ? masked.mutable_data_ptr() : nullptr;
-    sum_over_rows(shape,
-                  sums.mutable_data_ptr<double>(),
-                  [&](RowRange range, double* sum, double* product_sum) {
-                    kernels::batch_norm_kernels().backward_sums(
-                        shape,
-                        x.const_data_ptr(),
-                        dy.const_data_ptr(),
-                        data_or_null(mask.y),
-                        mask.relu,
-                        Affine{floats(mask.scale), floats(mask.offset)},
-                        floats(mean),
-                        written,
-                        range,
-                        sum,
-                        product_sum);
-                  });
+    sum_over_rows(shape, sums.mutable_data_ptr<double>(), [&](RowRange range, ChannelSums partial) {
+      kernels::batch_norm_kernels().backward_sums(shape, terms, range, partial);
+    });
     return sums;
   }
 
-  at::Tensor input_gradient(const at::Tensor& x,
-                            const at::Tensor& dy,
-                            const BatchNormMask& mask,
-                            const at::Tensor& sums,
-                            const at::Tensor& weight,
-                            const at::Tensor& mean,
-                            const at::Tensor& inverse_deviation,
-                            const at::Tensor& count,
-                            const at::Tensor& into) override {
-    const Activation shape = activation_of(x, dy);
-    const int64_t channels = shape.channels;
-    // dx = a g + b x + k
-    std::vector<float> a(static_cast<size_t>(channels)), b(a.size()), k(a.size());
-    const double* totals = sums.const_data_ptr<double>();
-    const double n = std::max(1.0, *count.const_data_ptr<double>());
-    for (size_t c = 0; c < a.size(); ++c) {
-      const double inverse = floats(inverse_deviation)[c];
-      const double factor = floats(weight)[c] * inverse;
-      const double slope = totals[static_cast<size_t>(channels) + c] / n * inverse * inverse;
-      a[c] = static_cast<float>(factor);
-      b[c] = static_cast<float>(-factor * slope);
-      k[c] = static_cast<float>(factor * (slope * floats(mean)[c] - totals[c] / n));
-    }
-    at::Tensor dx = into.defined() ? into : at::empty_like(x);
+  at::Tensor input_gradient(const BatchNormBackward& backward) override {
+    const at::Tensor& x = backward.gradient.x;
+    const Activation shape = activation_of(x, backward.gradient.dy);
+    at::Tensor slopes = at::empty({3 * shape.channels}, at::kFloat);
+    const kernels::SlopesOfSums formula = slopes_of(backward, slopes);
+    for (int64_t c = 0; c < shape.channels; ++c) formula.write(c);
+    at::Tensor dx = backward.into.defined() ? backward.into : at::empty_like(x);
     LOCKSTEP_CHECK(!shape.channels_last || row_stride(dx) == shape.x_stride,
                    "batch norm's gradient must lie as its input");
-    void* out = dx.mutable_data_ptr();
+    const kernels::BackwardMap map = backward_map(backward, slopes, dx);
     over_rows(shape, [&](RowRange range, int64_t) {
-      kernels::batch_norm_kernels().backward_apply(shape,
-                                                   x.const_data_ptr(),
-                                                   dy.const_data_ptr(),
-                                                   mask.relu,
-                                                   Affine{floats(mask.scale), floats(mask.offset)},
-                                                   a.data(),
-                                                   b.data(),
-                                                   k.data(),
-                                                   out,
-                                                   range);
+      kernels::batch_norm_kernels().backward_apply(shape, map, range);
     });
     return dx;
   }

@@ -1,8 +1,25 @@
 #include "lockstep/core/nn/batch_norm_passes.h"
 
+#include <ATen/ops/empty.h>
+
 #include "lockstep/core/base/error.h"
 
 namespace lockstep {
+namespace {
+
+const void* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+}
+
+kernels::GradientInput gradient_input(const BatchNormGradient& gradient) {
+  return {.x = gradient.x.const_data_ptr(),
+          .dy = gradient.dy.const_data_ptr(),
+          .y = data_or_null(gradient.y),
+          .relu = gradient.relu,
+          .affine = {floats(gradient.scale), floats(gradient.offset)}};
+}
+
+}  // namespace
 
 at::MemoryFormat layout_of(const at::Tensor& x) {
   return x.dim() == 4 ? x.suggest_memory_format() : at::MemoryFormat::Contiguous;
@@ -54,6 +71,72 @@ kernels::Activation activation_of(const at::Tensor& x, const at::Tensor& y) {
   }
   shape.bf16 = x.scalar_type() == at::kBFloat16;
   return shape;
+}
+
+kernels::ForwardMap forward_map(const BatchNormForward& forward, const at::Tensor& y) {
+  return {.x = forward.x.const_data_ptr(),
+          .residual = data_or_null(forward.residual),
+          .relu = forward.relu,
+          .affine = {floats(forward.scale), floats(forward.offset)},
+          .y = y.mutable_data_ptr()};
+}
+
+kernels::GradientTerms gradient_terms(const BatchNormGradient& gradient,
+                                      const at::Tensor& mean,
+                                      const at::Tensor& masked) {
+  LOCKSTEP_CHECK(masked.defined() == gradient.y.defined(),
+                 "batch norm writes the masked gradient where y masks it");
+  return {.in = gradient_input(gradient),
+          .mean = floats(mean),
+          .masked = masked.defined() ? masked.mutable_data_ptr() : nullptr};
+}
+
+kernels::SlopesOfSums slopes_of(const BatchNormBackward& backward, const at::Tensor& slopes) {
+  return {.channels = backward.weight.numel(),
+          .sums = backward.sums.const_data_ptr<double>(),
+          .count = backward.count.const_data_ptr<double>(),
+          .weight = floats(backward.weight),
+          .mean = floats(backward.mean),
+          .inverse_deviation = floats(backward.inverse_deviation),
+          .slopes = slopes.mutable_data_ptr<float>()};
+}
+
+kernels::BackwardMap backward_map(const BatchNormBackward& backward,
+                                  const at::Tensor& slopes,
+                                  const at::Tensor& dx) {
+  LOCKSTEP_CHECK(!backward.gradient.y.defined(), "batch norm's dx takes an unmasked gradient");
+  return {.in = gradient_input(backward.gradient),
+          .slopes = floats(slopes),
+          .dx = dx.mutable_data_ptr()};
+}
+
+PreparedCoefficients prepare_coefficients(const at::Tensor& moments,
+                                          const at::Tensor& weight,
+                                          const at::Tensor& bias,
+                                          double epsilon) {
+  const auto made = [&](int64_t size) {
+    return at::empty({size}, weight.options().requires_grad(false));
+  };
+  const int64_t channels = weight.numel();
+  const BatchNormCoefficients result{.mean = made(channels),
+                                     .inverse_deviation = made(channels),
+                                     .unbiased_variance = made(channels),
+                                     .scale = made(channels),
+                                     .offset = made(channels),
+                                     .has_variance = made(1)};
+  const auto written = [](const at::Tensor& tensor) { return tensor.mutable_data_ptr<float>(); };
+  return {.result = result,
+          .formula = {.channels = channels,
+                      .moments = moments.const_data_ptr<double>(),
+                      .weight = floats(weight),
+                      .bias = floats(bias),
+                      .epsilon = epsilon,
+                      .mean = written(result.mean),
+                      .inverse_deviation = written(result.inverse_deviation),
+                      .unbiased_variance = written(result.unbiased_variance),
+                      .scale = written(result.scale),
+                      .offset = written(result.offset),
+                      .has_variance = written(result.has_variance)}};
 }
 
 BatchNormPasses& batch_norm_passes(at::Device device) {

@@ -9,7 +9,8 @@
 
 #include <optional>
 
-#include "lockstep/core/kernels/batch_norm_kernels.h"
+#include "lockstep/core/kernels/batch_norm_formulas.h"
+#include "lockstep/core/kernels/batch_norm_operands.h"
 
 namespace lockstep {
 
@@ -20,12 +21,28 @@ struct BatchNormCoefficients {
   at::Tensor has_variance;   // [1]: 1 if there was more than one value per channel, else 0
 };
 
-// Where the ReLU was open: y > 0, of `y` if defined, else of x * scale + offset. Without relu
-// everywhere.
-struct BatchNormMask {
+// y = x * scale + offset (+ residual, if defined) (then relu)
+struct BatchNormForward {
+  at::Tensor x, scale, offset, residual;
   bool relu = false;
-  at::Tensor scale, offset;
-  at::Tensor y;
+  at::Tensor into;
+};
+
+// The gradient g that passes the ReLU: dy where that was open, which is where y > 0, of `y` if
+// defined, else of x * scale + offset. Without relu all of dy.
+struct BatchNormGradient {
+  at::Tensor x, dy;
+  bool relu = false;
+  at::Tensor scale, offset, y;
+};
+
+// What becomes of g: dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²)).
+struct BatchNormBackward {
+  BatchNormGradient gradient;  // without y
+  at::Tensor sums;             // gradient_sums() of all that was normalised together
+  at::Tensor count;            // n, [1] float64: on the device, so that nothing waits for it
+  at::Tensor weight, mean, inverse_deviation;
+  at::Tensor into;
 };
 
 class BatchNormPasses {
@@ -38,30 +55,13 @@ class BatchNormPasses {
                                              const at::Tensor& weight,
                                              const at::Tensor& bias,
                                              double epsilon) = 0;
-  virtual at::Tensor apply(const at::Tensor& x,
-                           const at::Tensor& scale,
-                           const at::Tensor& offset,
-                           const at::Tensor& residual,
-                           bool relu,
-                           const at::Tensor& into) = 0;
-  // [2C] float64: Σg, Σg (x - mean) for the masked gradient g, which is written to `masked` where
-  // that is defined.
-  virtual at::Tensor gradient_sums(const at::Tensor& x,
-                                   const at::Tensor& dy,
-                                   const BatchNormMask& mask,
+  virtual at::Tensor apply(const BatchNormForward& forward) = 0;
+  // [2C] float64: Σg, Σg (x - mean). g is written to `masked`, which is defined where gradient.y
+  // is, and only there.
+  virtual at::Tensor gradient_sums(const BatchNormGradient& gradient,
                                    const at::Tensor& mean,
                                    const at::Tensor& masked) = 0;
-  // `count`: values per channel, [1] float64 (the last of the moments): on the device, so that
-  // nothing waits for it. dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²))
-  virtual at::Tensor input_gradient(const at::Tensor& x,
-                                    const at::Tensor& dy,
-                                    const BatchNormMask& mask,
-                                    const at::Tensor& sums,
-                                    const at::Tensor& weight,
-                                    const at::Tensor& mean,
-                                    const at::Tensor& inverse_deviation,
-                                    const at::Tensor& count,
-                                    const at::Tensor& into) = 0;
+  virtual at::Tensor input_gradient(const BatchNormBackward& backward) = 0;
 };
 
 // The layout the kernels work in: channels-last where x is, else channels-first; dense either way.
@@ -74,10 +74,32 @@ at::Tensor in_layout(const at::Tensor& tensor, at::MemoryFormat format);
 // of a wider one's channels.
 std::optional<int64_t> row_stride(const at::Tensor& x);
 
-// The kernels' view of [N, C, …] `x` with `y` (or dy), as which residual, mask.y and masked lie.
-// Throws Error(kInternal) for other dtypes, and where the two do not match.
+// The kernels' view of [N, C, …] `x` (and dx) beside `y`; all other tensors of a pass, whichever it
+// is, lie as `y` does. Throws Error(kInternal) for other dtypes, and where the two do not match.
 kernels::Activation activation_of(const at::Tensor& x, const at::Tensor& y);
 inline kernels::Activation activation_of(const at::Tensor& x) { return activation_of(x, x); }
+
+// The kernels' views of tensors.
+inline const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
+kernels::ForwardMap forward_map(const BatchNormForward& forward, const at::Tensor& y);
+kernels::GradientTerms gradient_terms(const BatchNormGradient& gradient,
+                                      const at::Tensor& mean,
+                                      const at::Tensor& masked);
+// The formula of `slopes` ([3C] float32), and the pass that writes dx with them.
+kernels::SlopesOfSums slopes_of(const BatchNormBackward& backward, const at::Tensor& slopes);
+kernels::BackwardMap backward_map(const BatchNormBackward& backward,
+                                  const at::Tensor& slopes,
+                                  const at::Tensor& dx);
+
+// New tensors on weight's device, and the formula that fills them.
+struct PreparedCoefficients {
+  BatchNormCoefficients result;
+  kernels::CoefficientsOfMoments formula;
+};
+PreparedCoefficients prepare_coefficients(const at::Tensor& moments,
+                                          const at::Tensor& weight,
+                                          const at::Tensor& bias,
+                                          double epsilon);
 
 BatchNormPasses& batch_norm_passes(at::Device device);
 BatchNormPasses& batch_norm_passes_cpu();

@@ -97,12 +97,12 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
     const auto coefficients = passes.coefficients(moments, weight, bias, task->epsilon);
     variable_list y;
     for (const Part& part : task->parts) {
-      const at::Tensor made = passes.apply(part.of(x, 1),
-                                           part.of(coefficients.scale),
-                                           part.of(coefficients.offset),
-                                           residual,
-                                           task->relu,
-                                           part.into);
+      const at::Tensor made = passes.apply({.x = part.of(x, 1),
+                                            .scale = part.of(coefficients.scale),
+                                            .offset = part.of(coefficients.offset),
+                                            .residual = residual,
+                                            .relu = task->relu,
+                                            .into = part.into});
       y.push_back(part.into.defined() ? unrelated(made) : made);
     }
 
@@ -135,9 +135,14 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
     const bool has_residual = context->saved_data["has_residual"].toBool();
     auto* exchange = reinterpret_cast<StatisticsExchange*>(context->saved_data["exchange"].toInt());
     const auto parts = parts_of(context->saved_data["channels"].toIntVector());
-    const auto mask_of = [&](const Part& part) {
-      return BatchNormMask{
-          .relu = relu, .scale = part.of(saved[4]), .offset = part.of(saved[5]), .y = y};
+    // The masked gradient of part i's y.
+    const auto gradient_of = [&](size_t i, const at::Tensor& dy) {
+      return BatchNormGradient{.x = parts[i].of(x, 1),
+                               .dy = dy,
+                               .relu = relu,
+                               .scale = parts[i].of(saved[4]),
+                               .offset = parts[i].of(saved[5]),
+                               .y = y};
     };
     auto& passes = batch_norm_passes(x.device());
 
@@ -146,11 +151,9 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
     variable_list dy;
     std::vector<at::Tensor> sums_of_parts;
     for (size_t i = 0; i < parts.size(); ++i) {
-      const Part& part = parts[i];
       dy.push_back(gradient_beside(x, gradients[i], masked.defined()));
       sums_of_parts.push_back(
-          passes.gradient_sums(part.of(x, 1), dy[i], mask_of(part), part.of(mean), masked)
-              .view({2, -1}));
+          passes.gradient_sums(gradient_of(i, dy[i]), parts[i].of(mean), masked).view({2, -1}));
     }
     at::Tensor sums =
         parts.size() == 1 ? sums_of_parts[0].flatten() : at::cat(sums_of_parts, 1).flatten();
@@ -164,18 +167,17 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
       if (parts.size() > 1) dx = at::empty_like(x);
       for (size_t i = 0; i < parts.size(); ++i) {
         const Part& part = parts[i];
-        BatchNormMask rest = mask_of(part);
-        rest.relu = relu && !masked.defined();
-        rest.y.reset();
-        const at::Tensor made = passes.input_gradient(part.of(x, 1),
-                                                      masked.defined() ? masked : dy[i],
-                                                      rest,
-                                                      part.of_both(sums),
-                                                      part.of(weight),
-                                                      part.of(mean),
-                                                      part.of(inverse_deviation),
-                                                      saved[7],
-                                                      dx.defined() ? part.of(dx, 1) : dx);
+        BatchNormGradient gradient = gradient_of(i, masked.defined() ? masked : dy[i]);
+        gradient.relu = relu && !masked.defined();
+        gradient.y.reset();
+        const at::Tensor made =
+            passes.input_gradient({.gradient = gradient,
+                                   .sums = part.of_both(sums),
+                                   .count = saved[7],
+                                   .weight = part.of(weight),
+                                   .mean = part.of(mean),
+                                   .inverse_deviation = part.of(inverse_deviation),
+                                   .into = dx.defined() ? part.of(dx, 1) : dx});
         if (!dx.defined()) dx = made;
       }
     }
@@ -186,30 +188,30 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
 
 }  // namespace
 
-BatchNormResult batch_norm_train(const at::Tensor& x,
-                                 const at::Tensor& weight,
-                                 const at::Tensor& bias,
-                                 double epsilon,
-                                 const at::Tensor& residual,
-                                 bool relu,
+BatchNormResult batch_norm_train(const BatchNormInput& in,
                                  StatisticsExchange* exchange,
                                  const std::vector<BatchNormPart>& parts) {
-  LOCKSTEP_CHECK(x.dim() >= 2 && x.size(1) == weight.numel(),
+  const int64_t channels = in.weight.numel();
+  LOCKSTEP_CHECK(in.x.dim() >= 2 && in.x.size(1) == channels,
                  "batch norm over {} channels got {} dimensions",
-                 weight.numel(),
-                 x.dim());
-  Task task{.epsilon = epsilon, .relu = relu, .exchange = exchange};
-  if (parts.empty()) task.parts = {Part{.channels = weight.numel()}};
+                 channels,
+                 in.x.dim());
+  Task task{.epsilon = in.epsilon, .relu = in.relu, .exchange = exchange};
+  if (parts.empty()) task.parts = {Part{.channels = channels}};
   for (const BatchNormPart& part : parts) {
     const int64_t begin = task.parts.empty() ? 0 : task.parts.back().end();
     task.parts.push_back({begin, part.channels, part.into});
   }
-  LOCKSTEP_CHECK(parts.empty() || (x.is_cpu() && x.dim() == 4 && !residual.defined() &&
-                                   task.parts.back().end() == weight.numel()),
+  LOCKSTEP_CHECK(parts.empty() || (in.x.is_cpu() && in.x.dim() == 4 && !in.residual.defined() &&
+                                   task.parts.back().end() == channels),
                  "parts of a batch norm are those of images on a CPU, without a residual");
   BatchNormResult result;
-  result.y = FusedBatchNorm::apply(
-      x, weight, bias, residual.defined() ? std::optional(residual) : std::nullopt, &task);
+  result.y =
+      FusedBatchNorm::apply(in.x,
+                            in.weight,
+                            in.bias,
+                            in.residual.defined() ? std::optional(in.residual) : std::nullopt,
+                            &task);
   result.mean = task.mean;
   result.unbiased_variance = task.unbiased_variance;
   result.has_variance = task.has_variance;

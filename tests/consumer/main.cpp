@@ -44,7 +44,8 @@ struct SmallNet : torch::nn::Module {
         linear(register_module("linear", torch::nn::Linear(6 * 4 * 4, 3))) {}
 
   at::Tensor forward(const at::Tensor& images, const lockstep::StepContext& context) {
-    const at::Tensor features = norm->forward(convolution->forward(images), context, /*relu=*/true);
+    const at::Tensor features =
+        norm->forward(convolution->forward(images), context, {.relu = true});
     return linear->forward(torch::avg_pool2d(features, 2).flatten(1));
   }
 

@@ -72,8 +72,8 @@ inline BatchNormOutcome fused_outcome(const BatchNormCase& given,
   const at::Tensor x = leaf(given.x, given.x.scalar_type());
   const at::Tensor residual = leaf(given.residual, given.x.scalar_type());
   const at::Tensor weight = leaf(given.weight, at::kFloat), bias = leaf(given.bias, at::kFloat);
-  const BatchNormResult made =
-      batch_norm_train(x, weight, bias, 1e-5, residual, given.relu, exchange);
+  const BatchNormResult made = batch_norm_train(
+      {.x = x, .weight = weight, .bias = bias, .relu = given.relu, .residual = residual}, exchange);
   made.y[0].backward(given.dy);
   if (result) *result = made;
   return {made.y[0].detach(), x.grad(), gradient_of(residual), weight.grad(), bias.grad()};

@@ -117,8 +117,12 @@ TEST_P(BatchNormOf, TakesAnyStrides) {
   // Every second value of a wider tensor.
   given.x = at::empty({4, 18, 6, 20}).slice(3, 0, 20, 2).copy_(given.x);
   const at::Tensor x = given.x.detach().requires_grad_();
-  const auto y =
-      batch_norm_train(x, given.weight, given.bias, 1e-5, given.residual, true, nullptr).y[0];
+  const auto y = batch_norm_train({.x = x,
+                                   .weight = given.weight,
+                                   .bias = given.bias,
+                                   .relu = true,
+                                   .residual = given.residual})
+                     .y[0];
   y.backward(given.dy);
   EXPECT_LT(difference(y, truth.y), kFloatTolerance);
   EXPECT_LT(difference(x.grad(), truth.dx), kFloatTolerance);
@@ -135,12 +139,7 @@ void expect_parts_equal_composition(at::IntArrayRef places, at::ScalarType dtype
   const at::Tensor x = leaf(given.x, dtype), weight = leaf(given.weight, at::kFloat),
                    bias = leaf(given.bias, at::kFloat);
   const auto made =
-      batch_norm_train(x,
-                       weight,
-                       bias,
-                       1e-5,
-                       {},
-                       true,
+      batch_norm_train({.x = x, .weight = weight, .bias = bias, .relu = true},
                        nullptr,
                        {{16, wide.narrow(1, 3, 16)}, {5, {}}, {19, wide.narrow(1, 40, 19)}});
   at::Tensor wide_gradient =
@@ -244,8 +243,13 @@ TEST_P(BatchNormOf, EvaluationUsesTheRunningStatistics) {
                                                   false) +
                                 wide(given.residual))
                                    .relu();
-      const at::Tensor y = batch_norm_eval(
-          given.x, given.weight, given.bias, mean, variance, 1e-5, given.residual, true);
+      const at::Tensor y = batch_norm_eval({.x = given.x,
+                                            .weight = given.weight,
+                                            .bias = given.bias,
+                                            .relu = true,
+                                            .residual = given.residual},
+                                           mean,
+                                           variance);
       EXPECT_LT(difference(y, truth), dtype == at::kFloat ? kFloatTolerance : kBf16Tolerance);
     }
   }
@@ -255,7 +259,9 @@ TEST(BatchNorm, EvaluationPassesGradientsWhereTheyAreWanted) {
   const at::Tensor x = torch::randn({2, 4, 3, 3}).requires_grad_(), ones = torch::ones({4});
   const at::Tensor variance = torch::full({4}, 4.0);
   const at::Tensor y =
-      batch_norm_eval(x, ones, torch::zeros({4}), torch::zeros({4}), variance, 0.0, {}, false);
+      batch_norm_eval({.x = x, .weight = ones, .bias = torch::zeros({4}), .epsilon = 0.0},
+                      torch::zeros({4}),
+                      variance);
   y.sum().backward();
   EXPECT_TRUE(at::allclose(x.grad(), at::full_like(x, 0.5)));
 }

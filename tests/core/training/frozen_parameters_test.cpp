@@ -116,7 +116,7 @@ TEST(FrozenParameters, GradientsPassThroughFrozenNorms) {
     StepContext training;
     training.training = true;
     const at::Tensor x = torch::randn({3, 5, 4, 4}).to(dtype).set_requires_grad(true);
-    norm.forward(x, training, true).to(at::kFloat).square().sum().backward();
+    norm.forward(x, training, {.relu = true}).to(at::kFloat).square().sum().backward();
     const at::Tensor same = x.detach().to(at::kDouble).set_requires_grad(true);
     const auto as_double = [](const at::Tensor& t) { return t.detach().to(at::kDouble); };
     at::batch_norm(same,

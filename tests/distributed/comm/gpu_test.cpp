@@ -42,10 +42,12 @@ Pass batch_norm_pass(at::Device device,
   const at::Tensor dy = torch::randn({6, 24, 5, 8}).to(device).to(dtype).contiguous(format);
   at::Tensor weight = (torch::rand({24}) + 0.5).to(device).requires_grad_(true),
              bias = torch::randn({24}).to(device).requires_grad_(true);
-  const at::Tensor y =
-      batch_norm_train(
-          x, weight, bias, 1e-5, with_residual ? residual : at::Tensor(), relu, nullptr)
-          .y[0];
+  const at::Tensor y = batch_norm_train({.x = x,
+                                         .weight = weight,
+                                         .bias = bias,
+                                         .relu = relu,
+                                         .residual = with_residual ? residual : at::Tensor()})
+                           .y[0];
   y.backward(dy);
   const auto host = [](const at::Tensor& tensor) {
     return tensor.defined() ? tensor.detach().cpu().to(at::kFloat) : tensor;
