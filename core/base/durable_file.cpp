@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "lockstep/core/base/descriptor.h"
 #include "lockstep/core/base/error.h"
 
 namespace lockstep {
@@ -32,24 +33,6 @@ constexpr std::string_view kTemporaryMark = ".tmp-";
   throw_error(
       ExitCode::kInputOutput, "cannot {} {}: {}{}", action, path, std::strerror(error), fix);
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int value() const { return value_; }
-  bool is_open() const { return value_ >= 0; }
-  // Network file systems report a failed write only here. Returns 0 or the error number.
-  int close() { return ::close(std::exchange(value_, -1)) == 0 ? 0 : errno; }
-
- private:
-  int value_;
-};
 
 std::string without_trailing_slashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -214,15 +197,15 @@ std::string read_file(const std::string& path, size_t max_bytes) {
   std::string bytes(expected, '\0');
   size_t filled = 0;
   for (;;) {
-    char probe[kStep];
+    char more[kStep];
     const bool in_place = filled < bytes.size();
     const ssize_t count = ::read(file.value(),
-                                 in_place ? bytes.data() + filled : probe,
+                                 in_place ? bytes.data() + filled : more,
                                  in_place ? bytes.size() - filled : kStep);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail("read", path, errno);
     if (count == 0) break;
-    if (!in_place) bytes.append(probe, static_cast<size_t>(count));
+    if (!in_place) bytes.append(more, static_cast<size_t>(count));
     filled += static_cast<size_t>(count);
     if (filled > max_bytes) refuse_size();
   }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "lockstep/core/base/descriptor.h"
 #include "lockstep/core/base/error.h"
 
 namespace lockstep {
@@ -63,20 +64,14 @@ std::string sha256_hex(const std::string& text) {
 }
 
 std::string sha256_file(const std::string& path) {
-  struct Descriptor {
-    ~Descriptor() {
-      if (value >= 0) ::close(value);
-    }
-    int value;
-  };
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.value < 0) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) {
     throw_error(ExitCode::kInputOutput, "cannot read {}: {}", path, std::strerror(errno));
   }
   Sha256 digest;
   std::vector<std::byte> buffer(size_t{1} << 20);
   for (;;) {
-    const ssize_t count = ::read(file.value, buffer.data(), buffer.size());
+    const ssize_t count = ::read(file.value(), buffer.data(), buffer.size());
     if (count == 0) return digest.hex();
     if (count > 0) {
       digest.update(std::span(buffer).first(static_cast<size_t>(count)));

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lockstep/core/base/terminal_text.h"
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {
@@ -171,8 +171,6 @@ class StrictHandler : public nlohmann::json_sax<json> {
   std::optional<Failure> failure_;
 };
 
-bool starts_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
-
 [[noreturn]] void throw_at(const std::string& text,
                            const Failure& failure,
                            const std::string& source,
@@ -200,24 +198,6 @@ json parse_strict_json(const std::string& text, const std::string& source, ExitC
   if (handler.failure()) throw_at(text, *handler.failure(), source, code);
   LOCKSTEP_CHECK(complete, "the JSON parser gave up without a reason");
   return handler.take();
-}
-
-bool is_utf8(const std::string& text) {
-  try {
-    static_cast<void>(json(text).dump());
-    return true;
-  } catch (const json::type_error&) {
-    return false;
-  }
-}
-
-std::string quote_for_message(const std::string& text, char quote) {
-  constexpr size_t kLongest = 80;
-  size_t length = std::min(text.size(), kLongest);
-  while (length < text.size() && length > 0 && !starts_character(text[length])) --length;
-  std::string shown = quote + terminal_word(std::string_view(text).substr(0, length));
-  if (length < text.size()) shown += "...";
-  return shown + quote;
 }
 
 std::string describe_json(const json& value) {

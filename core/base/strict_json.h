@@ -21,10 +21,4 @@ nlohmann::json parse_strict_json(const std::string& text, const std::string& sou
 // cut.
 std::string describe_json(const nlohmann::json& value);
 
-bool is_utf8(const std::string& text);
-
-// A string from outside, fit for a terminal: quoted by `quote`, control characters escaped, cut
-// after 80 characters.
-std::string quote_for_message(const std::string& text, char quote);
-
 }  // namespace lockstep

@@ -13,6 +13,7 @@
 #include "lockstep/core/base/sha256.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/suggestion.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/config/config_fields.h"
 #include "lockstep/core/config/config_validation.h"
 

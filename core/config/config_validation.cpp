@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/suggestion.h"
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {

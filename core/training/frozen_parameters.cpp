@@ -6,8 +6,8 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/name_prefix.h"
-#include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/suggestion.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
 

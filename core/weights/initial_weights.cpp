@@ -10,7 +10,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/name_prefix.h"
 #include "lockstep/core/base/sha256.h"
-#include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/core/weights/weights.h"

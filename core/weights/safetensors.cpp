@@ -16,6 +16,7 @@
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/data/image_set/image_digest.h"
 

@@ -10,8 +10,8 @@
 #include <set>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/terminal_text.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/data/pictures/picture.h"
 
 namespace lockstep {

@@ -6,7 +6,6 @@
 #include <ATen/ops/tensor.h>
 #include <c10/core/DeviceGuard.h>
 
-#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <deque>
@@ -16,6 +15,7 @@
 #include <variant>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/stopwatch.h"
 #include "lockstep/data/loading/augmentation.h"
 #include "lockstep/data/loading/normalise.h"
 
@@ -230,10 +230,10 @@ struct BatchLoader::State {
   }
 
   Batch take() {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch stopwatch;
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return !ready.empty() || failure; });
-    wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    wait_seconds += stopwatch.seconds();
     if (ready.empty()) std::rethrow_exception(failure);
     Batch batch = std::move(ready.front());
     ready.pop_front();

@@ -7,11 +7,11 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <memory>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/stopwatch.h"
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/preflight.h"
@@ -54,11 +54,10 @@ double all_reduce_seconds(Communicator& communicator,
                           int64_t repetitions) {
   const at::Tensor tensor = at::ones({bytes / 4}, at::TensorOptions(device).dtype(at::kFloat)) * 0;
   communicator.all_reduce(tensor, "doctor's all-reduce");
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   for (int64_t i = 0; i < repetitions; ++i) communicator.all_reduce(tensor, "doctor's all-reduce");
   (void)tensor.sum().item<float>();  // on a GPU: the end of the queue
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
-         static_cast<double>(repetitions);
+  return stopwatch.seconds() / static_cast<double>(repetitions);
 }
 
 Finding check_all_reduce(Communicator& communicator, at::Device device) {
@@ -76,10 +75,9 @@ Finding check_disk() {
   const std::string path = fmt::format(".lockstep-doctor-{}", getpid());
   try {
     const std::string megabytes(size_t{16} << 20, 'x');
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch stopwatch;
     write_file_durably(path, megabytes);
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = stopwatch.seconds();
     std::remove(path.c_str());
     return {
         "disk",

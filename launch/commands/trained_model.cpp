@@ -7,6 +7,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/weights/weights.h"

@@ -44,9 +44,9 @@ struct Range {
   }
 };
 
-class Picture {
+class Plot {
  public:
-  explicit Picture(const Chart& chart) : chart_(chart) {
+  explicit Plot(const Chart& chart) : chart_(chart) {
     Range x, y;
     for (const ChartSeries& series : chart.series) {
       for (const auto& run : segments(series.points)) {
@@ -287,7 +287,7 @@ std::string legend(const Chart& chart) {
 }  // namespace
 
 std::string chart_figure(const Chart& chart) {
-  Picture picture(chart);
+  Plot plot(chart);
   const std::string unit =
       chart.unit.empty() ? "" : fmt::format(" <span>{}</span>", html_text(chart.unit));
   return fmt::format(
@@ -295,8 +295,8 @@ std::string chart_figure(const Chart& chart) {
       html_text(chart.title),
       unit,
       legend(chart),
-      picture.empty() ? "<p class=\"nothing\">Nothing to draw: no finite number was recorded.</p>"
-                      : picture.svg());
+      plot.empty() ? "<p class=\"nothing\">Nothing to draw: no finite number was recorded.</p>"
+                   : plot.svg());
 }
 
 }  // namespace lockstep

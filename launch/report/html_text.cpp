@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {

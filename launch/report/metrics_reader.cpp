@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/json_number.h"
 
 namespace lockstep {
 namespace {
@@ -18,14 +19,9 @@ constexpr size_t kMostSteps = 4096;
 constexpr int64_t kMostEpochs = 1'000'000;  // a greater number is damage
 constexpr int64_t kLargestCount = int64_t{1} << 53;
 
-double real(const json& line, const char* key) {
-  const auto found = line.find(key);
-  return found != line.end() && found->is_number() ? found->get<double>() : kUnknown;
-}
-
 // At least 0; 0 for what is no count.
 int64_t count(const json& line, const char* key) {
-  const double value = real(line, key);
+  const double value = number_at(line, key);
   return value >= 0 && value <= static_cast<double>(kLargestCount) ? static_cast<int64_t>(value)
                                                                    : 0;
 }
@@ -138,9 +134,9 @@ class MetricsReader {
     const int64_t step = count(event, "step"), epoch = count(event, "epoch");
     if (step < 1 || epoch < 1) return false;
     steps_.add({.step = static_cast<double>(step),
-                .loss = real(event, "loss"),
-                .learning_rate = real(event, "learning_rate")});
-    const double wait = real(event, "data_wait_seconds");
+                .loss = number_at(event, "loss"),
+                .learning_rate = number_at(event, "learning_rate")});
+    const double wait = number_at(event, "data_wait_seconds");
     if (wait >= 0) waits_[epoch] += wait;
     run_.last_step = step;
     return true;
@@ -152,13 +148,13 @@ class MetricsReader {
     std::erase_if(run_.epochs, [&](const EpochRecord& known) { return known.epoch >= epoch; });
     run_.epochs.push_back({.epoch = epoch,
                            .step = count(event, "step"),
-                           .train_loss = real(event, "train_loss"),
-                           .train_accuracy = real(event, "train_accuracy"),
-                           .validation_loss = real(event, "validation_loss"),
-                           .validation_accuracy = real(event, "validation_accuracy"),
-                           .learning_rate = real(event, "learning_rate"),
-                           .seconds = real(event, "seconds"),
-                           .images_per_second = real(event, "images_per_second")});
+                           .train_loss = number_at(event, "train_loss"),
+                           .train_accuracy = number_at(event, "train_accuracy"),
+                           .validation_loss = number_at(event, "validation_loss"),
+                           .validation_accuracy = number_at(event, "validation_accuracy"),
+                           .learning_rate = number_at(event, "learning_rate"),
+                           .seconds = number_at(event, "seconds"),
+                           .images_per_second = number_at(event, "images_per_second")});
     run_.best_epoch = count(event, "best_epoch");
     run_.last_step = std::max(run_.last_step, run_.epochs.back().step);
     return true;
@@ -169,8 +165,8 @@ class MetricsReader {
     if (const auto* row = row_called<EndReason>(text(event, "reason")))
       run_.end_reason = row->value;
     run_.best_epoch = count(event, "best_epoch");
-    run_.test_loss = real(event, "test_loss");
-    run_.test_accuracy = real(event, "test_accuracy");
+    run_.test_loss = number_at(event, "test_loss");
+    run_.test_accuracy = number_at(event, "test_accuracy");
     run_.last_step = count(event, "steps");
     const auto peaks = event.find("peak_resident_bytes");
     if (peaks == event.end() || !peaks->is_array()) return true;

@@ -1,6 +1,5 @@
 #include "lockstep/launch/report/prediction_file.h"
 
-#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -8,6 +7,7 @@
 
 #include "lockstep/core/base/base64.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/json_number.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/data/pictures/png_encoder.h"
 
@@ -20,22 +20,18 @@ using nlohmann::ordered_json;
 constexpr int64_t kFormatVersion = 1;
 constexpr int64_t kMostClasses = 10'000;
 
-ordered_json number(double value) {
-  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
-}
-
 ordered_json to_json(const Mistake& mistake, const std::string& picture) {
   ordered_json likeliest = ordered_json::array();
   for (const ClassProbability& entry : mistake.likeliest) {
     if (entry.class_index >= 0)
       likeliest.push_back(
-          {{"class", entry.class_index}, {"probability", number(entry.probability)}});
+          {{"class", entry.class_index}, {"probability", json_number(entry.probability)}});
   }
   return {{"index", mistake.index},
           {"label", mistake.label},
           {"predicted", mistake.predicted},
-          {"loss", number(mistake.loss)},
-          {"label_probability", number(mistake.label_probability)},
+          {"loss", json_number(mistake.loss)},
+          {"label_probability", json_number(mistake.label_probability)},
           {"likeliest", likeliest},
           {"picture", picture}};
 }

@@ -6,6 +6,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/json_number.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/launch/report/metrics_reader.h"
 
@@ -35,22 +36,17 @@ Settings settings_from_json(const std::string& text, const std::string& source) 
   return settings;
 }
 
-double real(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<double>() : kUnknown;
-}
-
 LearningRateTest rate_test_from_json(const std::string& text, const std::string& source) {
   const json root = parse_strict_json(text, source, ExitCode::kBadData);
   LearningRateTest test;
   if (!root.is_object() || !root.contains("points") || !root["points"].is_array())
     throw_error(ExitCode::kBadData, "{} has no list of points", source);
-  test.suggestion = real(root, "suggestion");
+  test.suggestion = number_at(root, "suggestion");
   for (const json& point : root["points"]) {
     if (!point.is_object() || test.points.size() == kMostRatePoints) continue;
-    test.points.push_back({.learning_rate = real(point, "learning_rate"),
-                           .loss = real(point, "loss"),
-                           .smoothed_loss = real(point, "smoothed_loss")});
+    test.points.push_back({.learning_rate = number_at(point, "learning_rate"),
+                           .loss = number_at(point, "loss"),
+                           .smoothed_loss = number_at(point, "smoothed_loss")});
   }
   return test;
 }

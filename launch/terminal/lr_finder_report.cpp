@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "lockstep/core/base/json_number.h"
 #include "lockstep/core/training/lr_schedule.h"
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/terminal/console.h"
@@ -17,10 +18,6 @@ using nlohmann::ordered_json;
 
 constexpr double kSecondsBetweenLines = 10.0;
 constexpr size_t kLines = 12;  // of the curve
-
-ordered_json number(double value) {
-  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
-}
 
 }  // namespace
 
@@ -50,8 +47,8 @@ std::string lr_finder_json(const LrFinder& finder) {
   ordered_json points = ordered_json::array();
   for (const LrFinderPoint& point : finder.points()) {
     points.push_back({{"learning_rate", point.learning_rate},
-                      {"loss", number(point.loss)},
-                      {"smoothed_loss", number(point.smoothed_loss)}});
+                      {"loss", json_number(point.loss)},
+                      {"smoothed_loss", json_number(point.smoothed_loss)}});
   }
   const auto suggestion = suggest_learning_rate(finder.points(), finder.options().updates);
   return ordered_json{

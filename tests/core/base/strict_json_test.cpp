@@ -113,16 +113,6 @@ TEST(StrictJson, EveryFlippedByteIsReadOrRefused) {
   }
 }
 
-TEST(StrictJson, QuotesForATerminal) {
-  EXPECT_EQ(quote_for_message("a\x1b[2J", '\''), "'a\\x1b[2J'");
-  EXPECT_EQ(quote_for_message(std::string(100, 'x'), '"'),
-            std::string("\"").append(80, 'x') + "...\"");
-  std::string accents = "x";
-  for (int i = 0; i < 100; ++i) accents += "\xc3\xa9";
-  EXPECT_TRUE(is_utf8(quote_for_message(accents, '"')));
-  EXPECT_FALSE(is_utf8("\xff"));
-}
-
 TEST(Suggestion, FindsTheNearestName) {
   const std::vector<std::string> known = {
       "sgd", "adamw", "optimizer.learning_rate", "optimizer.momentum"};

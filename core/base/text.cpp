@@ -1,0 +1,29 @@
+#include "lockstep/core/base/text.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "lockstep/core/base/terminal_text.h"
+
+namespace lockstep {
+
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(nlohmann::json(text).dump());
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
+}
+
+std::string quote_for_message(const std::string& text, char quote) {
+  constexpr size_t kLongest = 80;
+  size_t length = std::min(text.size(), kLongest);
+  while (length < text.size() && length > 0 && !starts_character(text[length])) --length;
+  std::string shown = quote + terminal_word(std::string_view(text).substr(0, length));
+  if (length < text.size()) shown += "...";
+  return shown + quote;
+}
+
+}  // namespace lockstep
