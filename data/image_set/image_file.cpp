@@ -6,17 +6,11 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/text.h"
-#include "lockstep/data/image_set/hdf5_file.h"
+#include "lockstep/data/image_set/hdf5_reader.h"
 #include "lockstep/data/image_set/image_digest.h"
 
 namespace lockstep {
 namespace {
-
-constexpr uint64_t kMaxClasses = 10000;
-constexpr uint64_t kMaxChannels = 64;
-constexpr uint64_t kMaxImageBytes = 1 << 20;
-constexpr uint64_t kMaxImagesPerChunk = 16;
-constexpr uint64_t kMaxNumbersPerChunk = 1024;  // labels, digests
 
 [[noreturn]] void refuse(const std::string& path, const std::string& what) {
   throw_error(ExitCode::kBadData,
@@ -34,6 +28,8 @@ struct ImageFile::Handle {
 
   void read_attributes();
   void open_split(Split split);
+  // Counts and image size; test images must be as large as training images.
+  void take_shape(Split split);
   void check_statistics(const char* name,
                         const std::vector<float>& values,
                         bool zero_allowed) const;
@@ -60,54 +56,60 @@ void ImageFile::Handle::check_statistics(const char* name,
 }
 
 void ImageFile::Handle::read_attributes() {
-  if (const int64_t version = reader.read_integer("format_version"); version != 1) {
+  const int64_t version = reader.read_integer(schema::kFormatVersionAttribute);
+  if (version != schema::kFormatVersion) {
     refuse(info.path,
-           fmt::format("it has format version {}, but this program reads version 1", version));
+           fmt::format("it has format version {}, but this program reads version {}",
+                       version,
+                       schema::kFormatVersion));
   }
-  if (const std::string layout = reader.read_string("layout"); layout != "NCHW") {
-    refuse(info.path, fmt::format("the attribute layout is \"{}\" instead of \"NCHW\"", layout));
+  const std::string layout = reader.read_string(schema::kLayoutAttribute);
+  if (layout != schema::kLayout) {
+    refuse(info.path,
+           fmt::format("the attribute {} is \"{}\" instead of \"{}\"",
+                       schema::kLayoutAttribute,
+                       layout,
+                       schema::kLayout));
   }
-  info.class_names = reader.read_strings("class_names", kMaxClasses);
+  info.class_names = reader.read_strings(schema::kClassNamesAttribute, schema::kMaxClasses);
   for (const std::string& name : info.class_names) {
     if (name.empty()) refuse(info.path, "a class name is empty");
     if (!is_utf8(name)) refuse(info.path, "a class name is not UTF-8");
   }
-  info.source = reader.read_string("source");
-  info.digest = reader.read_string("digest");
-  info.mean = reader.read_floats("mean", kMaxChannels);
-  info.std = reader.read_floats("std", kMaxChannels);
+  info.source = reader.read_string(schema::kSourceAttribute);
+  info.digest = reader.read_string(schema::kDigestAttribute);
+  info.mean = reader.read_floats(schema::kMeanAttribute, schema::kMaxChannels);
+  info.std = reader.read_floats(schema::kStdAttribute, schema::kMaxChannels);
 }
 
 void ImageFile::Handle::open_split(Split split) {
   const size_t s = static_cast<size_t>(split);
   const std::string group = fmt::format("/{}", to_string(split));
-  reader.require_members(group, {"images", "labels", "block_digests"});
-  images[s] = reader.open_dataset(
-      group + "/images", Hdf5Type::kUint8, 4, kMaxImagesPerChunk, kMaxImageBytes);
-  labels[s] = reader.open_dataset(
-      group + "/labels", Hdf5Type::kInt32, 1, kMaxNumbersPerChunk, sizeof(int32_t));
-  const Hdf5Dataset digests = reader.open_dataset(
-      group + "/block_digests", Hdf5Type::kUint64, 1, kMaxNumbersPerChunk, sizeof(uint64_t));
+  reader.require_members(group, {schema::kImages, schema::kLabels, schema::kBlockDigests});
+  const auto open = [&](const char* name, const Hdf5Reader::Expected& expected) {
+    return reader.open_dataset(fmt::format("{}/{}", group, name), expected);
+  };
+  images[s] = open(schema::kImages,
+                   {.type = Hdf5Type::kUint8,
+                    .rank = 4,
+                    .max_chunk_rows = schema::kMaxImagesPerChunk,
+                    .max_row_bytes = schema::kMaxImageBytes});
+  labels[s] = open(schema::kLabels,
+                   {.type = Hdf5Type::kInt32,
+                    .rank = 1,
+                    .max_chunk_rows = schema::kMaxNumbersPerChunk,
+                    .max_row_bytes = sizeof(int32_t)});
+  const Hdf5Dataset digests = open(schema::kBlockDigests,
+                                   {.type = Hdf5Type::kUint64,
+                                    .rank = 1,
+                                    .max_chunk_rows = schema::kMaxNumbersPerChunk,
+                                    .max_row_bytes = sizeof(uint64_t)});
 
-  const std::vector<uint64_t>& shape = images[s].shape();
-  info.num_images[s] = static_cast<int64_t>(shape[0]);
-  const std::array<int64_t, 3> image_shape{static_cast<int64_t>(shape[1]),
-                                           static_cast<int64_t>(shape[2]),
-                                           static_cast<int64_t>(shape[3])};
-  if (split == Split::kTrain) {
-    if (shape[0] == 0) refuse(info.path, "it has no training images");
-    std::tie(info.channels, info.height, info.width) = std::tuple_cat(image_shape);
-  } else if (image_shape != std::array{info.channels, info.height, info.width}) {
+  take_shape(split);
+  const uint64_t num_images = images[s].shape()[0];
+  if (labels[s].shape()[0] != num_images) {
     refuse(info.path,
-           fmt::format("training images are {}x{}x{}, but test images are {}",
-                       info.channels,
-                       info.height,
-                       info.width,
-                       fmt::join(image_shape, "x")));
-  }
-  if (labels[s].shape()[0] != shape[0]) {
-    refuse(info.path,
-           fmt::format("{} has {} images but {} labels", group, shape[0], labels[s].shape()[0]));
+           fmt::format("{} has {} images but {} labels", group, num_images, labels[s].shape()[0]));
   }
   if (static_cast<int64_t>(digests.shape()[0]) != info.num_blocks(split)) {
     refuse(info.path,
@@ -120,14 +122,35 @@ void ImageFile::Handle::open_split(Split split) {
   digests.read_rows(0, digests.shape()[0], block_digests[s].data());
 }
 
+void ImageFile::Handle::take_shape(Split split) {
+  const std::vector<uint64_t>& shape = images[static_cast<size_t>(split)].shape();
+  info.num_images[static_cast<size_t>(split)] = static_cast<int64_t>(shape[0]);
+  const std::array<int64_t, 3> image_shape{static_cast<int64_t>(shape[1]),
+                                           static_cast<int64_t>(shape[2]),
+                                           static_cast<int64_t>(shape[3])};
+  if (split == Split::kTrain) {
+    if (shape[0] == 0) refuse(info.path, "it has no training images");
+    info.channels = image_shape[0];
+    info.height = image_shape[1];
+    info.width = image_shape[2];
+  } else if (image_shape != std::array{info.channels, info.height, info.width}) {
+    refuse(info.path,
+           fmt::format("training images are {}x{}x{}, but test images are {}",
+                       info.channels,
+                       info.height,
+                       info.width,
+                       fmt::join(image_shape, "x")));
+  }
+}
+
 ImageFile::ImageFile(const std::string& path) : handle_(std::make_unique<Handle>(path)) {
   Handle& handle = *handle_;
   handle.reader.require_members("/", {"train", "test"});
   handle.read_attributes();
   handle.open_split(Split::kTrain);
   handle.open_split(Split::kTest);
-  handle.check_statistics("mean", handle.info.mean, true);
-  handle.check_statistics("std", handle.info.std, false);
+  handle.check_statistics(schema::kMeanAttribute, handle.info.mean, true);
+  handle.check_statistics(schema::kStdAttribute, handle.info.std, false);
   if (const std::string digest = image_set_digest(handle.info, handle.block_digests);
       digest != handle.info.digest) {
     refuse(path,

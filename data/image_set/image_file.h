@@ -1,10 +1,4 @@
-// An HDF5 image set on disk: its schema, opened with distrust and read in blocks.
-//
-// /train/images, /test/images  u8 [N, C, H, W], chunks of at most 16 whole images, no deflate,
-// fletcher32 /train/labels, /test/labels  i32 [N] /train/block_digests, /test/block_digests  u64
-// [ceil(N / 1024)]  xxh3-64 of each block of 1,024 images and its labels attributes of the root:
-// format_version, layout ("NCHW"), class_names, mean [C], std [C] (of the training images, in [0,
-// 1]), source, digest (xxh3-128, hex, of shapes, class names, mean, std and block digests)
+// An HDF5 image set on disk (schema: image_file_schema.h), opened with distrust and read in blocks.
 #pragma once
 
 #include <array>
@@ -14,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/data/image_set/image_file_schema.h"
+
 namespace lockstep {
 
 enum class Split { kTrain, kTest };
 const char* to_string(Split split);
 
-constexpr int64_t kImagesPerBlock = 1024;
+using schema::kImagesPerBlock;
 
 struct ImageSetInfo {
   std::string path;

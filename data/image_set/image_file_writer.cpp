@@ -14,43 +14,40 @@
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/text.h"
-#include "lockstep/data/image_set/hdf5_file.h"
+#include "lockstep/data/image_set/hdf5_writer.h"
 #include "lockstep/data/image_set/image_digest.h"
 
 namespace lockstep {
 namespace {
 
-constexpr int64_t kImagesPerChunk = 16;
-constexpr int64_t kNumbersPerChunk = 1024;
-constexpr size_t kMaxNameBytes = 255;
-constexpr size_t kMaxSourceBytes = 4096;
-constexpr size_t kMaxClasses = 10000;
-constexpr int64_t kMaxImageBytes = 1 << 20;
-constexpr int64_t kMaxChannels = 64;
-
 void check_description(const ImageSetDescription& d) {
-  LOCKSTEP_CHECK(d.channels > 0 && d.channels <= kMaxChannels && d.height > 0 && d.width > 0 &&
-                     d.height <= kMaxImageBytes &&
-                     d.width <= kMaxImageBytes / d.height / d.channels,
+  LOCKSTEP_CHECK(d.channels > 0 && d.channels <= schema::kMaxChannels && d.height > 0 &&
+                     d.width > 0 && d.height <= schema::kMaxImageBytes &&
+                     d.width <= schema::kMaxImageBytes / d.height / d.channels,
                  "images of {} x {} x {}",
                  d.channels,
                  d.height,
                  d.width);
-  if (d.class_names.empty() || d.class_names.size() > kMaxClasses) {
+  if (d.class_names.empty() || d.class_names.size() > static_cast<size_t>(schema::kMaxClasses)) {
     throw_error(ExitCode::kBadData,
                 "{} class names given; 1 to {} are possible",
                 d.class_names.size(),
-                kMaxClasses);
+                schema::kMaxClasses);
   }
   for (const std::string& name : d.class_names) {
-    if (name.empty() || name.size() > kMaxNameBytes || name.find('\0') != std::string::npos) {
+    if (name.empty() || name.size() > static_cast<size_t>(schema::kMaxClassNameBytes) ||
+        name.find('\0') != std::string::npos) {
       throw_error(ExitCode::kBadData,
                   "the class name \"{}\" is not of 1 to {} characters",
                   name,
-                  kMaxNameBytes);
+                  schema::kMaxClassNameBytes);
     }
     if (!is_utf8(name)) throw_error(ExitCode::kBadData, "a class name is not UTF-8");
   }
+}
+
+std::string dataset(Split split, const char* name) {
+  return fmt::format("/{}/{}", to_string(split), name);
 }
 
 }  // namespace
@@ -77,22 +74,25 @@ struct ImageFileWriter::Handle {
 };
 
 void ImageFileWriter::Handle::create(Split split, int64_t chunk_images) {
-  const std::string group = fmt::format("/{}", to_string(split));
   const std::vector<uint64_t> shape{static_cast<uint64_t>(info.channels),
                                     static_cast<uint64_t>(info.height),
                                     static_cast<uint64_t>(info.width)};
   const auto rows = [](int64_t count, int64_t limit) {
     return static_cast<uint64_t>(std::clamp<int64_t>(count, 1, limit));
   };
-  file->create_group(group);
-  file->create_dataset(
-      group + "/images", Hdf5Type::kUint8, shape, rows(chunk_images, kImagesPerChunk));
-  file->create_dataset(
-      group + "/labels", Hdf5Type::kInt32, {}, rows(chunk_images, kNumbersPerChunk));
-  file->create_dataset(group + "/block_digests",
+  file->create_group(fmt::format("/{}", to_string(split)));
+  file->create_dataset(dataset(split, schema::kImages),
+                       Hdf5Type::kUint8,
+                       shape,
+                       rows(chunk_images, schema::kMaxImagesPerChunk));
+  file->create_dataset(dataset(split, schema::kLabels),
+                       Hdf5Type::kInt32,
+                       {},
+                       rows(chunk_images, schema::kMaxNumbersPerChunk));
+  file->create_dataset(dataset(split, schema::kBlockDigests),
                        Hdf5Type::kUint64,
                        {},
-                       rows(chunk_images / kImagesPerBlock, kNumbersPerChunk));
+                       rows(chunk_images / kImagesPerBlock, schema::kMaxNumbersPerChunk));
 }
 
 void ImageFileWriter::Handle::flush_block(Split split) {
@@ -101,11 +101,12 @@ void ImageFileWriter::Handle::flush_block(Split split) {
   if (!block.created) create(split, count);
   block.created = true;
   if (count == 0) return;
-  const std::string group = fmt::format("/{}", to_string(split));
-  file->append_rows(group + "/images", static_cast<uint64_t>(count), block.images.data());
-  file->append_rows(group + "/labels", static_cast<uint64_t>(count), block.labels.data());
+  file->append_rows(
+      dataset(split, schema::kImages), static_cast<uint64_t>(count), block.images.data());
+  file->append_rows(
+      dataset(split, schema::kLabels), static_cast<uint64_t>(count), block.labels.data());
   block.digests.push_back(block_digest(block.labels, block.images));
-  file->append_rows(group + "/block_digests", 1, &block.digests.back());
+  file->append_rows(dataset(split, schema::kBlockDigests), 1, &block.digests.back());
   info.num_images[static_cast<size_t>(split)] += count;
   if (split == Split::kTrain) add_statistics(block.images);
   block.images.clear();
@@ -136,13 +137,13 @@ void ImageFileWriter::Handle::write_attributes() {
     info.std.push_back(static_cast<float>(std::max(1.0, std::sqrt(variance)) / 255));
   }
   info.digest = image_set_digest(info, {pending[0].digests, pending[1].digests});
-  file->write_integer("format_version", 1);
-  file->write_string("layout", "NCHW");
-  file->write_strings("class_names", info.class_names);
-  file->write_floats("mean", info.mean);
-  file->write_floats("std", info.std);
-  file->write_string("source", info.source);
-  file->write_string("digest", info.digest);
+  file->write_integer(schema::kFormatVersionAttribute, schema::kFormatVersion);
+  file->write_string(schema::kLayoutAttribute, schema::kLayout);
+  file->write_strings(schema::kClassNamesAttribute, info.class_names);
+  file->write_floats(schema::kMeanAttribute, info.mean);
+  file->write_floats(schema::kStdAttribute, info.std);
+  file->write_string(schema::kSourceAttribute, info.source);
+  file->write_string(schema::kDigestAttribute, info.digest);
 }
 
 ImageFileWriter::ImageFileWriter(const std::string& path, const ImageSetDescription& description)
@@ -203,7 +204,7 @@ void ImageFileWriter::append(Split split,
 
 void ImageFileWriter::set_source(const std::string& source) {
   std::string& kept = handle_->info.source;
-  kept = source.substr(0, kMaxSourceBytes);
+  kept = source.substr(0, static_cast<size_t>(schema::kMaxStringBytes));
   // Not cut within a character, which has at most four bytes.
   for (int i = 0; i < 3 && kept.size() < source.size() && !is_utf8(kept); ++i) kept.pop_back();
 }

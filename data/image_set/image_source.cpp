@@ -13,7 +13,7 @@
 namespace lockstep {
 namespace {
 
-constexpr int64_t kImagesPerRead = 16;  // the file's chunks
+constexpr int64_t kImagesPerRead = schema::kMaxImagesPerChunk;
 
 int64_t split_offset(const ImageSetInfo& info, Split split) {
   return split == Split::kTrain ? 0 : info.count(Split::kTrain) * info.image_bytes();

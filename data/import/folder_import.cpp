@@ -9,7 +9,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/data/image_set/image_file_writer.h"
-#include "lockstep/data/image_set/split.h"
+#include "lockstep/data/image_set/train_validation_split.h"
 #include "lockstep/data/import/folder_listing.h"
 #include "lockstep/data/pictures/picture.h"
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/data/image_set/split.h"
+#include "lockstep/data/image_set/train_validation_split.h"
 #include "lockstep/data/loading/batch_loader.h"
 #include "lockstep/data/loading/sampler.h"
 #include "lockstep/distributed/comm/topology.h"

@@ -4,15 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/stopwatch.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/nn/image_classifier.h"
-#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/setup/image_store.h"
@@ -118,6 +118,56 @@ Config read_config(const BenchOptions& options) {
   return parse_config("", options.assignments, "--set");
 }
 
+// Images a second in each repetition, ascending.
+std::vector<double> timed_rates(const BenchOptions& options,
+                                TrainingStep& step,
+                                BatchSource& batches,
+                                ControlChannel& control) {
+  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, kLearningRate);
+  std::vector<double> rates;
+  for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
+    control.barrier("benchmark");
+    const Stopwatch stopwatch;
+    int64_t images = 0;
+    for (int64_t i = 0; i < options.steps; ++i)
+      images += step.run(batches.next(), i, kLearningRate).images;
+    control.barrier("benchmark");
+    rates.push_back(static_cast<double>(images) / stopwatch.seconds());
+  }
+  std::sort(rates.begin(), rates.end());
+  return rates;
+}
+
+void tell_rates(const BenchOptions& options,
+                const Config& config,
+                int64_t world_size,
+                const DeviceChoice& device,
+                const std::vector<double>& rates) {
+  const double median = rates[rates.size() / 2];
+  if (options.json) {
+    const nlohmann::ordered_json line = {
+        {"model", config.model.name},
+        {"precision", config.precision},
+        {"world_size", world_size},
+        {"images_per_second", median},
+        {"slowest", rates.front()},
+        {"fastest", rates.back()},
+        {"batch_per_rank", options.batch},
+        {"input", options.data.empty() ? "in memory" : "end to end"},
+        {"device", device.description}};
+    write_console(line.dump() + "\n");
+  } else {
+    say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
+        config.model.name,
+        config.precision,
+        world_size,
+        options.batch,
+        median,
+        rates.front(),
+        rates.back());
+  }
+}
+
 void bench_model(const BenchOptions& options,
                  const Config& given,
                  const std::string& name,
@@ -155,43 +205,8 @@ void bench_model(const BenchOptions& options,
   BatchSource batches(
       options, format, store, topology, options.warmup + options.steps * options.repetitions);
 
-  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, kLearningRate);
-  std::vector<double> rates;
-  for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
-    session.control().barrier("benchmark");
-    const auto start = std::chrono::steady_clock::now();
-    int64_t images = 0;
-    for (int64_t i = 0; i < options.steps; ++i)
-      images += step.run(batches.next(), i, kLearningRate).images;
-    session.control().barrier("benchmark");
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    rates.push_back(static_cast<double>(images) / seconds);
-  }
-  if (topology.rank != 0) return;
-  std::sort(rates.begin(), rates.end());
-  const double median = rates[rates.size() / 2];
-  if (options.json) {
-    const nlohmann::ordered_json line = {{"model", name},
-                                         {"precision", precision},
-                                         {"world_size", topology.world_size},
-                                         {"images_per_second", median},
-                                         {"slowest", rates.front()},
-                                         {"fastest", rates.back()},
-                                         {"batch_per_rank", options.batch},
-                                         {"input", store ? "end to end" : "in memory"},
-                                         {"device", device.description}};
-    write_console(line.dump() + "\n");
-  } else {
-    say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
-        name,
-        precision,
-        topology.world_size,
-        options.batch,
-        median,
-        rates.front(),
-        rates.back());
-  }
+  const std::vector<double> rates = timed_rates(options, step, batches, session.control());
+  if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
 }
 
 int bench(const BenchOptions& options, const Config& config, Session& session) {

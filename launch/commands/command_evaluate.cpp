@@ -7,8 +7,8 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/image_classifier.h"
-#include "lockstep/data/image_set/probe.h"
-#include "lockstep/data/image_set/split.h"
+#include "lockstep/data/image_set/image_file_probe.h"
+#include "lockstep/data/image_set/train_validation_split.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
@@ -50,6 +50,59 @@ void check_fits(const TrainedModel& trained, const ImageSetInfo& info) {
   }
 }
 
+// The images of the chosen split, as indices into the file's test or training images.
+std::vector<int64_t> images_of(const EvaluateOptions& options,
+                               const Config& config,
+                               const ImageStore& store,
+                               ControlChannel& control) {
+  const bool test = options.split == "test";
+  std::vector<int64_t> indices(static_cast<size_t>(store.info().count(Split::kTest)));
+  std::iota(indices.begin(), indices.end(), int64_t{0});
+  if (!test) {
+    indices = stratified_split(store.labels(Split::kTrain),
+                               config.data.validation_fraction,
+                               static_cast<uint64_t>(config.data.split_seed))
+                  .validation;
+  }
+  agree(control, "choosing the images", [&] {
+    if (!indices.empty()) return;
+    if (test) {
+      throw_error(
+          ExitCode::kUsage, "{} has no test images: choose --split validation", options.data);
+    }
+    throw_error(ExitCode::kUsage,
+                "the run held no images out for validation (data.validation_fraction={}): choose "
+                "--split test",
+                config.data.validation_fraction);
+  });
+  return indices;
+}
+
+void tell(const EvaluateOptions& options,
+          const TrainedModel& trained,
+          const EvaluationResult& result) {
+  const std::string& name = trained.config.model.name;
+  if (options.json) {
+    const nlohmann::ordered_json line = {{"model", name},
+                                         {"split", options.split},
+                                         {"loss", result.loss},
+                                         {"accuracy", result.accuracy},
+                                         {"correct", result.correct},
+                                         {"images", result.images}};
+    write_console(line.dump() + "\n");
+  } else {
+    say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+        name,
+        trained.path,
+        options.split,
+        options.data,
+        result.loss,
+        100 * result.accuracy,
+        result.correct,
+        result.images);
+  }
+}
+
 int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& session) {
   const Config& config = trained.config;
   choose_threads(session);
@@ -70,27 +123,8 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   // The run's own normalisation, not this file's.
   info.mean = trained.mean;
   info.std = trained.std;
-  const bool test = options.split == "test";
-  const Split split = test ? Split::kTest : Split::kTrain;
-  std::vector<int64_t> indices(static_cast<size_t>(info.count(Split::kTest)));
-  std::iota(indices.begin(), indices.end(), int64_t{0});
-  if (!test) {
-    indices = stratified_split(store.labels(Split::kTrain),
-                               config.data.validation_fraction,
-                               static_cast<uint64_t>(config.data.split_seed))
-                  .validation;
-  }
-  agree(session.control(), "choosing the images", [&] {
-    if (!indices.empty()) return;
-    if (test) {
-      throw_error(
-          ExitCode::kUsage, "{} has no test images: choose --split validation", options.data);
-    }
-    throw_error(ExitCode::kUsage,
-                "the run held no images out for validation (data.validation_fraction={}): choose "
-                "--split test",
-                config.data.validation_fraction);
-  });
+  const Split split = options.split == "test" ? Split::kTest : Split::kTrain;
+  const std::vector<int64_t> indices = images_of(options, config, store, session.control());
   const auto communicator = session.make_communicator(device.backend, device.device);
   const ValidationBatch batch =
       choose_validation_batch(config, *model, info, format, session, /*before=*/0);
@@ -100,26 +134,7 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
                                 .split = split,
                                 .indices = indices};
   const EvaluationResult result = evaluate(*model, images, format, batch.size, *communicator);
-  if (session.topology().rank != 0) return 0;
-  if (options.json) {
-    const nlohmann::ordered_json line = {{"model", config.model.name},
-                                         {"split", options.split},
-                                         {"loss", result.loss},
-                                         {"accuracy", result.accuracy},
-                                         {"correct", result.correct},
-                                         {"images", result.images}};
-    write_console(line.dump() + "\n");
-  } else {
-    say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
-        config.model.name,
-        trained.path,
-        options.split,
-        options.data,
-        result.loss,
-        100 * result.accuracy,
-        result.correct,
-        result.images);
-  }
+  if (session.topology().rank == 0) tell(options, trained, result);
   return 0;
 }
 

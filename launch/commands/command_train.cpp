@@ -13,7 +13,7 @@
 #include "lockstep/core/base/sha256.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/models/model_registry.h"
-#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/data/import/synthetic.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/stop_signals.h"

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "lockstep/data/image_set/image_file.h"
-#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/image_file_probe.h"
 #include "tests/data/small_image_set.h"
 
 namespace lockstep {

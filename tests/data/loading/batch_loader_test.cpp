@@ -171,6 +171,18 @@ TEST_F(BatchLoaderTest, AugmentsAlikeInASliceAndInTheWholeBatch) {
                 prepare_batch(source, info, labels, options, whole).images.narrow(0, 3, 3)));
 }
 
+// Each image of a global batch mixed with the one before it, one value at a time.
+at::Tensor mixed_by_hand(const at::Tensor& images, const Mixing& mixing) {
+  const at::Tensor before = images.roll(1, 0);
+  if (!mixing.cutmix) return before + mixing.weight * (images - before);
+  at::Tensor mixed = images.clone();
+  for (int64_t y = mixing.top; y < mixing.bottom; ++y) {
+    for (int64_t x = mixing.left; x < mixing.right; ++x)
+      mixed.select(2, y).select(2, x).copy_(before.select(2, y).select(2, x));
+  }
+  return mixed;
+}
+
 // Each image mixed with the one before it in the global batch, augmented as in its own place,
 // whichever slice it is in; computed from the batch without mixing.
 void expect_mixed_batches(at::Device device) {
@@ -192,17 +204,11 @@ void expect_mixed_batches(at::Device device) {
         options.augmentation->mixup = mixup;
         options.augmentation->cutmix = cutmix;
         const Mixing mixing = draw_mixing(*options.augmentation, {3, 12, 10}, 0, 3, 4);
-        at::Tensor expected = plain.images.clone();
-        const at::Tensor before = plain.images.roll(1, 0);
-        if (cutmix > 0) {
+        EXPECT_EQ(mixing.cutmix, cutmix > 0);
+        if (mixing.cutmix) {
           ASSERT_LT(mixing.weight, 1.0);
-          for (int64_t y = mixing.top; y < mixing.bottom; ++y) {
-            for (int64_t x = mixing.left; x < mixing.right; ++x)
-              expected.select(2, y).select(2, x).copy_(before.select(2, y).select(2, x));
-          }
-        } else {
-          expected = before + mixing.weight * (expected - before);
         }
+        const at::Tensor expected = mixed_by_hand(plain.images, mixing);
         for (int64_t cut = 0; cut <= 7; ++cut) {
           std::vector<at::Tensor> images, first, second;
           for (const auto& [begin, end] : {std::pair{int64_t{0}, cut}, {cut, int64_t{7}}}) {

@@ -1,4 +1,4 @@
-#include "lockstep/data/image_set/split.h"
+#include "lockstep/data/image_set/train_validation_split.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/image_file_probe.h"
 
 #include <fcntl.h>
 #include <poll.h>
