@@ -16,17 +16,15 @@ namespace lockstep {
 
 at::Tensor random_mask(at::IntArrayRef sizes,
                        const at::TensorOptions& options,
-                       double rate,
-                       RandomUse use,
-                       uint32_t layer,
+                       const MaskPurpose& purpose,
                        const StepContext& context) {
   LOCKSTEP_CHECK(!sizes.empty(), "a random mask without a dimension of samples");
   const MaskDraws draws{
-      .random = Philox(context.seed, use),
-      .threshold = static_cast<uint64_t>(std::llround(std::ldexp(rate, 32))),
+      .random = Philox(context.seed, purpose.use),
+      .threshold = static_cast<uint64_t>(std::llround(std::ldexp(purpose.rate, 32))),
       .first_position = static_cast<uint32_t>(context.first_position),
       .step = static_cast<uint32_t>(context.step),
-      .layer = layer,
+      .layer = purpose.layer,
       .samples = sizes[0],
       .elements = c10::multiply_integers(sizes.slice(1)),
   };
@@ -47,7 +45,7 @@ at::Tensor dropout_mask(const at::Tensor& x,
                         double rate,
                         uint32_t layer,
                         const StepContext& context) {
-  return random_mask(x.sizes(), x.options(), rate, RandomUse::kDropout, layer, context);
+  return random_mask(x.sizes(), x.options(), {RandomUse::kDropout, layer, rate}, context);
 }
 
 at::Tensor dropout(const at::Tensor& x, double rate, uint32_t layer, const StepContext& context) {

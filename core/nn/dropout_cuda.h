@@ -7,8 +7,8 @@
 
 namespace lockstep {
 
-// What random_mask (core/dropout.h) returns, for `options` of a CUDA device and the draws of a mask
-// of `sizes`: on the device's current stream, without waiting for it.
+// What random_mask (core/nn/dropout.h) returns, for `options` of a CUDA device and the draws of a
+// mask of `sizes`: on the device's current stream, without waiting for it.
 at::Tensor random_mask_cuda(at::IntArrayRef sizes,
                             const at::TensorOptions& options,
                             const MaskDraws& draws);

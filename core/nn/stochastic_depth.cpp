@@ -20,12 +20,11 @@ at::Tensor stochastic_depth(const at::Tensor& branch,
   if (!context.training || rate == 0) return branch;
   std::vector<int64_t> sizes(static_cast<size_t>(branch.dim()), 1);
   sizes[0] = branch.size(0);
-  const at::Tensor mask = random_mask(sizes,
-                                      branch.options(),
-                                      rate,
-                                      RandomUse::kStochasticDepth,
-                                      static_cast<uint32_t>(block),
-                                      context);
+  const at::Tensor mask = random_mask(
+      sizes,
+      branch.options(),
+      {.use = RandomUse::kStochasticDepth, .layer = static_cast<uint32_t>(block), .rate = rate},
+      context);
   return branch * mask * (1.0 / (1.0 - rate));
 }
 

@@ -228,13 +228,6 @@ at::Tensor read_tensor(const Entry& entry, std::string_view data, const std::str
 
 }  // namespace
 
-const at::Tensor* SafetensorsFile::find(const std::string& name) const {
-  for (const auto& [candidate, tensor] : tensors) {
-    if (candidate == name) return &tensor;
-  }
-  return nullptr;
-}
-
 std::string safetensors_bytes(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                               const std::map<std::string, std::string>& metadata) {
   auto sorted = tensors;

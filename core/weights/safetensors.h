@@ -14,8 +14,6 @@ namespace lockstep {
 struct SafetensorsFile {
   std::vector<std::pair<std::string, at::Tensor>> tensors;  // CPU, contiguous
   std::map<std::string, std::string> metadata;              // __metadata__: strings only
-
-  const at::Tensor* find(const std::string& name) const;
 };
 
 // Tensors are stored contiguous (row-major in their logical shape), sorted by dtype size then name,

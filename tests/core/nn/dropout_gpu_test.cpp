@@ -64,8 +64,10 @@ TEST_F(GpuDropout, MasksEqualTheHostsBitForBit) {
           SCOPED_TRACE(testing::Message()
                        << dtype << ' ' << at::IntArrayRef(sizes) << " from " << first_position);
           const auto mask = [&](at::Device device) {
-            return random_mask(
-                sizes, at::device(device).dtype(dtype), 0.3, use, 2, training(40, first_position));
+            return random_mask(sizes,
+                               at::device(device).dtype(dtype),
+                               {use, 2, 0.3},
+                               training(40, first_position));
           };
           expect_same_bits(mask(at::kCUDA), mask(at::kCPU));
         }

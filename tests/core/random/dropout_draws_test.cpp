@@ -46,9 +46,7 @@ StepContext context_at(int64_t first_position) {
 at::Tensor mask_of(const Case& size, at::ScalarType dtype) {
   return random_mask({size.samples, size.elements},
                      at::TensorOptions(dtype),
-                     kRate,
-                     RandomUse::kDropout,
-                     kLayer,
+                     {RandomUse::kDropout, kLayer, kRate},
                      context_at(size.first_position));
 }
 

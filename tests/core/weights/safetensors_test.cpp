@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <random>
 #include <string>
 
@@ -27,6 +28,10 @@ std::string with_length(uint64_t length, const std::string& rest) {
 
 std::string file_of(const std::string& header, size_t num_data_bytes) {
   return with_length(header.size(), header + std::string(num_data_bytes, '\1'));
+}
+
+std::map<std::string, at::Tensor> by_name(const SafetensorsFile& file) {
+  return {file.tensors.begin(), file.tensors.end()};
 }
 
 std::string refusal(const std::string& bytes) {
@@ -67,9 +72,9 @@ TEST(Safetensors, WritesTheBytesOfAHandWrittenFile) {
 TEST(Safetensors, ReadsAHandWrittenFile) {
   const SafetensorsFile file = parse_safetensors(literal_file(), "w.safetensors");
   ASSERT_EQ(file.tensors.size(), 2u);
-  EXPECT_TRUE(at::equal(*file.find("a"), at::tensor({1.0f, -2.0f})));
-  EXPECT_TRUE(at::equal(*file.find("b"), at::tensor({1, 2, 3}, at::kByte)));
-  EXPECT_EQ(file.find("c"), nullptr);
+  EXPECT_TRUE(at::equal(by_name(file).at("a"), at::tensor({1.0f, -2.0f})));
+  EXPECT_TRUE(at::equal(by_name(file).at("b"), at::tensor({1, 2, 3}, at::kByte)));
+  EXPECT_FALSE(by_name(file).contains("c"));
   EXPECT_EQ(file.metadata.at("k"), "v");
 }
 
@@ -81,7 +86,7 @@ TEST(Safetensors, ReadsHeadersOfOtherWriters) {
               4),
       "w.safetensors");
   EXPECT_EQ(file.tensors[0].first, "z");
-  EXPECT_EQ(file.find("a")->sizes(), (at::IntArrayRef{2, 1}));
+  EXPECT_EQ(by_name(file).at("a").sizes(), (at::IntArrayRef{2, 1}));
   EXPECT_TRUE(file.metadata.empty());
   EXPECT_TRUE(parse_safetensors(file_of("{}", 0), "w").tensors.empty());
 }
@@ -108,9 +113,10 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
   const SafetensorsFile file = parse_safetensors(bytes, "w.safetensors");
   EXPECT_EQ(file.metadata, metadata);
   EXPECT_EQ(file.tensors.size(), tensors.size());
+  const auto read = by_name(file);
   for (const auto& [name, tensor] : tensors) {
-    const at::Tensor* back = file.find(name);
-    ASSERT_NE(back, nullptr) << name;
+    ASSERT_TRUE(read.contains(name)) << name;
+    const at::Tensor* back = &read.at(name);
     EXPECT_EQ(back->scalar_type(), tensor.scalar_type()) << name;
     EXPECT_EQ(back->sizes(), tensor.sizes()) << name;
     if (tensor.nbytes() > 0) {
@@ -133,9 +139,9 @@ TEST(Safetensors, ReadsAStateDictOfPyTorchs) {
   const SafetensorsFile file =
       parse_safetensors(with_length(header.size(), header + data), "w.safetensors");
   EXPECT_EQ(file.metadata.at("format"), "pt");
-  EXPECT_EQ(file.find("bn1.num_batches_tracked")->dim(), 0);
-  EXPECT_EQ(file.find("bn1.num_batches_tracked")->item<int64_t>(), 7);
-  EXPECT_EQ(file.find("bn1.weight")->item<float>(), 1.5f);
+  EXPECT_EQ(by_name(file).at("bn1.num_batches_tracked").dim(), 0);
+  EXPECT_EQ(by_name(file).at("bn1.num_batches_tracked").item<int64_t>(), 7);
+  EXPECT_EQ(by_name(file).at("bn1.weight").item<float>(), 1.5f);
 }
 
 TEST(Safetensors, StoresChannelsLastTensorsInLogicalOrder) {
