@@ -16,7 +16,7 @@ install(TARGETS lockstep RUNTIME)
 install(TARGETS ${lockstep_targets} EXPORT LockstepTargets ARCHIVE LIBRARY)
 install(EXPORT LockstepTargets NAMESPACE lockstep:: DESTINATION ${lockstep_package_dir})
 install(DIRECTORY core data distributed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lockstep FILES_MATCHING PATTERN "*.h")
-install(FILES cmake/LibTorch.cmake cmake/installed_torch.py DESTINATION ${lockstep_package_dir})
+install(FILES cmake/LibTorch.cmake cmake/installed_torch.py cmake/libtorch_versions.txt DESTINATION ${lockstep_package_dir})
 
 configure_package_config_file(cmake/LockstepConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/LockstepConfig.cmake
   INSTALL_DESTINATION ${lockstep_package_dir})

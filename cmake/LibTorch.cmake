@@ -6,10 +6,26 @@
 #
 # LOCKSTEP_LIBTORCH names a folder that holds `torch/` (and `nvidia/`) as pip lays them out, or an unpacked LibTorch
 # distribution (`lib/`, `include/`). Without it: the cache that launch/setup.sh fills (kind `whole` with CUDA's libraries, kind
-# `slim` for CPUs), then an installed PyTorch of the right version. Installed beside LockstepConfig.cmake, this file finds
-# LibTorch for Lockstep's users in the same way.
-set(LOCKSTEP_TORCH_VERSION 2.11.0)
-set(LOCKSTEP_LIBTORCH "$ENV{LOCKSTEP_LIBTORCH}" CACHE PATH "Folder that holds LibTorch ${LOCKSTEP_TORCH_VERSION}")
+# `slim` for CPUs), then an installed PyTorch, of the versions in libtorch_versions.txt. Installed beside LockstepConfig.cmake,
+# this file finds LibTorch for Lockstep's users in the same way.
+#
+# LOCKSTEP_TORCH_VERSION asks for one version; one outside of the tested range is then taken with a warning. Without it,
+# what LOCKSTEP_LIBTORCH names must be in the range.
+file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/libtorch_versions.txt lockstep_torch_rows REGEX "^[0-9]")
+list(TRANSFORM lockstep_torch_rows REPLACE " .*" "" OUTPUT_VARIABLE lockstep_torch_versions)
+list(GET lockstep_torch_versions 0 lockstep_oldest_torch)
+list(GET lockstep_torch_versions -1 lockstep_newest_torch)
+if(NOT LOCKSTEP_TORCH_VERSION)  # LockstepConfig.cmake has set it to what Lockstep was built with.
+  set(LOCKSTEP_TORCH_VERSION "$ENV{LOCKSTEP_TORCH_VERSION}" CACHE STRING "Version of LibTorch; empty: the first tested one that is found")
+endif()
+set(LOCKSTEP_LIBTORCH "$ENV{LOCKSTEP_LIBTORCH}" CACHE PATH "Folder that holds LibTorch")
+if(LOCKSTEP_TORCH_VERSION)
+  set(lockstep_wanted_torch ${LOCKSTEP_TORCH_VERSION})
+  set(lockstep_torch_range ${LOCKSTEP_TORCH_VERSION})
+else()
+  set(lockstep_wanted_torch ${lockstep_torch_versions})
+  set(lockstep_torch_range "${lockstep_oldest_torch} to ${lockstep_newest_torch}")
+endif()
 
 if(NOT LOCKSTEP_LIBTORCH)
   if(DEFINED ENV{LOCKSTEP_CACHE})
@@ -23,14 +39,16 @@ if(NOT LOCKSTEP_LIBTORCH)
     set(lockstep_kinds slim whole)
   endif()
   set(lockstep_candidates)
-  foreach(kind ${lockstep_kinds})
-    list(APPEND lockstep_candidates ${lockstep_cache}/libtorch-${LOCKSTEP_TORCH_VERSION}-${kind})
+  foreach(version ${lockstep_wanted_torch})
+    foreach(kind ${lockstep_kinds})
+      list(APPEND lockstep_candidates ${lockstep_cache}/libtorch-${version}-${kind})
+    endforeach()
   endforeach()
   list(APPEND lockstep_candidates ${LOCKSTEP_BUILT_WITH_LIBTORCH})  # set by LockstepConfig.cmake alone
   execute_process(COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/installed_torch.py
     OUTPUT_VARIABLE lockstep_installed OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   if(lockstep_installed MATCHES "^([0-9.]+) (cuda|cpu) (.+)$")
-    if(CMAKE_MATCH_1 STREQUAL LOCKSTEP_TORCH_VERSION AND (CMAKE_MATCH_2 STREQUAL cuda OR NOT LOCKSTEP_CUDA_FOUND))
+    if(CMAKE_MATCH_1 IN_LIST lockstep_wanted_torch AND (CMAKE_MATCH_2 STREQUAL cuda OR NOT LOCKSTEP_CUDA_FOUND))
       list(APPEND lockstep_candidates ${CMAKE_MATCH_3})
     endif()
   endif()
@@ -46,7 +64,7 @@ if(EXISTS ${LOCKSTEP_LIBTORCH}/torch/lib/libtorch_cpu.so)
 elseif(EXISTS ${LOCKSTEP_LIBTORCH}/lib/libtorch_cpu.so)
   set(lockstep_torch_dir ${LOCKSTEP_LIBTORCH})
 else()
-  message(FATAL_ERROR "LibTorch ${LOCKSTEP_TORCH_VERSION} not found ('${LOCKSTEP_LIBTORCH}'). "
+  message(FATAL_ERROR "LibTorch ${lockstep_torch_range} not found ('${LOCKSTEP_LIBTORCH}'). "
     "Run ./launch/setup.sh, which fetches it, or give -DLOCKSTEP_LIBTORCH=DIR (a folder that holds torch/ or lib/libtorch_cpu.so).")
 endif()
 set(lockstep_found_version unknown)
@@ -56,9 +74,21 @@ if(EXISTS ${lockstep_torch_dir}/include/torch/headeronly/version.h)
     set(lockstep_found_version ${CMAKE_MATCH_1}.${CMAKE_MATCH_2}.${CMAKE_MATCH_3})
   endif()
 endif()
-if(NOT lockstep_found_version STREQUAL LOCKSTEP_TORCH_VERSION)
-  message(FATAL_ERROR "LibTorch in ${LOCKSTEP_LIBTORCH} has version ${lockstep_found_version}; Lockstep needs ${LOCKSTEP_TORCH_VERSION}. "
-    "Run ./launch/setup.sh, which fetches it, or give another -DLOCKSTEP_LIBTORCH=DIR.")
+if(LOCKSTEP_TORCH_VERSION)
+  string(COMPARE EQUAL ${lockstep_found_version} ${LOCKSTEP_TORCH_VERSION} lockstep_torch_fits)
+elseif(lockstep_found_version VERSION_LESS lockstep_oldest_torch OR lockstep_found_version VERSION_GREATER lockstep_newest_torch)
+  set(lockstep_torch_fits FALSE)
+else()
+  set(lockstep_torch_fits TRUE)
+endif()
+if(NOT lockstep_torch_fits)
+  message(FATAL_ERROR "LibTorch in ${LOCKSTEP_LIBTORCH} has version ${lockstep_found_version}; Lockstep needs ${lockstep_torch_range}. "
+    "Run ./launch/setup.sh, which fetches it, or give another -DLOCKSTEP_LIBTORCH=DIR. "
+    "-DLOCKSTEP_TORCH_VERSION=VERSION asks for one version, also for one outside of the range that is tested.")
+endif()
+if(NOT lockstep_found_version IN_LIST lockstep_torch_versions)
+  list(JOIN lockstep_torch_versions " and " lockstep_tested_text)
+  message(WARNING "Lockstep: LibTorch ${lockstep_found_version} is not one of the versions tested (${lockstep_tested_text})")
 endif()
 
 set(lockstep_torch_lib ${lockstep_torch_dir}/lib)

@@ -1,32 +1,49 @@
 #!/bin/bash
 # Installs what Lockstep needs and is not there yet: Debian packages and LibTorch. Does nothing the second time.
 #
-#   launch/setup.sh [--tests] [--slim]
+#   launch/setup.sh [--tests] [--slim | --cpu] [--torch VERSION] [--no-packages]
 #
-#   --tests   also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium
-#   --slim    also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
+#   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium
+#   --slim            also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
+#   --cpu             only that one, whatever the machine has
+#   --torch VERSION   this LibTorch of those in cmake/libtorch_versions.txt (default: the first there)
+#   --no-packages     no Debian packages: they are there by other means (docs/install.md); never needs root
 #
-#   LOCKSTEP_LIBTORCH=DIR   use this LibTorch; nothing is downloaded
-#   LOCKSTEP_CACHE=DIR      where downloads are kept (default ~/.cache/lockstep)
+#   LOCKSTEP_TORCH_VERSION=VERSION   the same as --torch; cmake obeys it too
+#   LOCKSTEP_LIBTORCH=DIR            use this LibTorch; nothing is downloaded
+#   LOCKSTEP_CACHE=DIR               where downloads are kept (default ~/.cache/lockstep)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+say() { echo "setup: $*" >&2; }
+fail() { echo "setup: $*" >&2; exit 69; }
+
 for_tests=no
 also_slim=no
-for argument in "$@"; do
-  case $argument in
+only_slim=no
+want_packages=yes
+wanted_torch=${LOCKSTEP_TORCH_VERSION:-}
+while (($# > 0)); do
+  case $1 in
     --tests) for_tests=yes ;;
     --slim) also_slim=yes ;;
+    --cpu) only_slim=yes ;;
+    --torch)
+      wanted_torch=${2:-}
+      if [[ -z $wanted_torch ]]; then echo "setup.sh: --torch needs a version (see --help)" >&2; exit 64; fi
+      shift ;;
+    --no-packages) want_packages=no ;;
     -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "setup.sh: unknown option '$argument' (see --help)" >&2; exit 64 ;;
+    *) echo "setup.sh: unknown option '$1' (see --help)" >&2; exit 64 ;;
   esac
+  shift
 done
 
 cache=${LOCKSTEP_CACHE:-$HOME/.cache/lockstep}
-torch_version=$(sed -n 's/^set(LOCKSTEP_TORCH_VERSION \([0-9.]*\))$/\1/p' cmake/LibTorch.cmake)
-
-say() { echo "setup: $*" >&2; }
-fail() { echo "setup: $*" >&2; exit 69; }
+# The row of the wanted LibTorch, or the first.
+read -r torch_version cuda_runtime_version cupti_version torchvision_version < <(
+  awk -v wanted="$wanted_torch" '/^[0-9]/ && (wanted == "" || $1 == wanted) { print; exit }' cmake/libtorch_versions.txt) ||
+  { echo "setup.sh: LibTorch $wanted_torch is not in cmake/libtorch_versions.txt" >&2; exit 64; }
 
 # --- Debian packages ---
 
@@ -35,13 +52,13 @@ packages=(g++ cmake ninja-build ccache pkg-config python3 openmpi-bin libopenmpi
   libjpeg62-turbo-dev)
 if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium); fi
 
-# A tool that came some other way serves as well as its package.
+# A tool that came some other way serves as well as its package: another MPI's packages would change which one Debian's links
+# (its alternatives) name.
 has_package() {
   case $1 in
     g++ | cmake | ccache | pkg-config | python3) command -v "$1" > /dev/null && return ;;
     ninja-build) command -v ninja > /dev/null && return ;;
-    libopenmpi-dev) command -v mpicc > /dev/null && return ;;
-    openmpi-bin) command -v mpirun > /dev/null && return ;;
+    libopenmpi-dev | openmpi-bin) command -v mpicc > /dev/null && command -v mpirun > /dev/null && return ;;
   esac
   [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2> /dev/null) == installed ]]
 }
@@ -105,7 +122,8 @@ fetch_whole() {
 fetch_slim() {
   local folder=$cache/libtorch-$torch_version-slim
   if [[ ! -d $folder ]]; then
-    pip_install "$folder" 4000 --no-deps "torch==$torch_version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+    pip_install "$folder" 4000 --no-deps "torch==$torch_version" \
+      "nvidia-cuda-runtime==$cuda_runtime_version" "nvidia-cuda-cupti==$cupti_version"
     # The wheel's CUDA half cannot be loaded without the libraries left out.
     rm -f "$folder"/torch/lib/libtorch_{cuda,cuda_linalg,nvshmem}.so "$folder"/torch/lib/libc10_cuda.so
   fi
@@ -114,6 +132,8 @@ fetch_slim() {
 install_libtorch() {
   if [[ -n ${LOCKSTEP_LIBTORCH:-} ]]; then
     say "using LibTorch in $LOCKSTEP_LIBTORCH (LOCKSTEP_LIBTORCH)"
+  elif [[ $only_slim == yes ]]; then
+    fetch_slim
   elif has_cuda; then
     if ! has_installed_torch cuda; then fetch_whole; fi
   elif ! has_installed_torch cpu; then
@@ -127,12 +147,14 @@ mkdir -p "$cache"
 exec 9> "$cache/setup.lock"
 if command -v flock > /dev/null; then flock 9; fi
 
-install_packages
+if [[ $want_packages == yes ]]; then install_packages; fi
 install_libtorch
+if [[ -n $wanted_torch ]]; then say "build with cmake -DLOCKSTEP_TORCH_VERSION=$torch_version"; fi
 if [[ $for_tests == yes ]]; then
   if [[ ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
   # Without its dependencies: the tests use it with the LibTorch above, which is a whole PyTorch.
-  if [[ ! -d $cache/torchvision-0.26.0 ]]; then pip_install "$cache/torchvision-0.26.0" 200 --no-deps torchvision==0.26.0 pillow; fi
+  torchvision=$cache/torchvision-$torchvision_version
+  if [[ ! -d $torchvision ]]; then pip_install "$torchvision" 200 --no-deps "torchvision==$torchvision_version" pillow; fi
   if [[ ! -d $cache/safetensors-0.8.0 ]]; then pip_install "$cache/safetensors-0.8.0" 50 --no-deps safetensors==0.8.0; fi
 fi
 if command -v nvidia-smi > /dev/null && ! command -v nvcc > /dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then

@@ -43,7 +43,7 @@ run_tests release build --label-exclude cluster
 run_tests cluster build --label-regex cluster --repeat until-pass:3
 # Developers' machines have CUDA and would otherwise never see the build that other machines make.
 if [[ $quick == no ]] && grep -q '^CMAKE_CUDA_COMPILER:' build/CMakeCache.txt; then
-  torch_version=$(sed -n 's/^set(LOCKSTEP_TORCH_VERSION \([0-9.]*\))$/\1/p' cmake/LibTorch.cmake)
+  torch_version=${LOCKSTEP_TORCH_VERSION:-$(awk '/^[0-9]/ { print $1; exit }' cmake/libtorch_versions.txt)}
   build no-cuda -DLOCKSTEP_LIBTORCH="$cache/libtorch-$torch_version-slim"
   run_tests no-cuda build-no-cuda --label-regex '^(cpu|mpi)$'
 fi

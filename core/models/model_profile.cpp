@@ -29,7 +29,8 @@ class MemoryEvents final : public c10::MemoryReportingInfoBase {
   std::vector<int64_t> changes_;  // bytes, negative when released
 };
 
-constexpr auto kMemoryEvents = c10::DebugInfoKind::PROFILER_STATE;
+// By reference: a constant in LibTorch 2.11, an object elsewhere in 2.15.
+const auto& kMemoryEvents = c10::DebugInfoKind::PROFILER_STATE;
 
 StepContext step_context(bool training) {
   StepContext context;
@@ -118,7 +119,7 @@ class ProductList final : public c10::DebugInfoBase {
   std::vector<Product> products;
 };
 
-constexpr auto kProductList = c10::DebugInfoKind::INFERENCE_CONTEXT;
+const auto& kProductList = c10::DebugInfoKind::INFERENCE_CONTEXT;
 
 std::unique_ptr<at::ObserverContext> before_operator(const at::RecordFunction& function) {
   const std::string_view name = function.name();

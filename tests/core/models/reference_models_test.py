@@ -7,7 +7,6 @@ puts into the cache on machines with CUDA.
 
 import copy
 import json
-import os
 import pathlib
 import struct
 import subprocess
@@ -15,8 +14,10 @@ import sys
 import tempfile
 import unittest
 
-cache = pathlib.Path(os.environ.get("LOCKSTEP_CACHE", pathlib.Path.home() / ".cache" / "lockstep"))
-sys.path += [str(cache / "libtorch-2.11.0-whole"), str(cache / "torchvision-0.26.0")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 try:
     import torch
     import torchvision  # noqa: F401

@@ -4,14 +4,15 @@
 usage: picture_reference_test.py DECODE_PICTURES. Exit code 77 (skipped) without torchvision and Pillow in the cache.
 """
 
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-cache = pathlib.Path(os.environ.get("LOCKSTEP_CACHE", pathlib.Path.home() / ".cache" / "lockstep"))
-sys.path += [str(cache / "libtorch-2.11.0-whole"), str(cache / "torchvision-0.26.0")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 try:
     import numpy as np
     import torchvision.transforms as T
