@@ -26,8 +26,10 @@ if [[ ! -f $data ]]; then build/lockstep data synth "$data"; else echo "$data is
 # Two ranks: on two GPUs, on one that they share, or on the CPU's cores.
 cores=$(nproc)
 ranks=(-np 2 --bind-to none)
-if ((cores < 2)); then ranks+=(--oversubscribe); fi
-if [[ $EUID == 0 ]]; then ranks+=(--allow-run-as-root); fi
+if [[ $(mpirun --version) == *"Open MPI"* ]]; then  # MPICH's mpirun asks for no leave.
+  if ((cores < 2)); then ranks+=(--oversubscribe); fi
+  if [[ $EUID == 0 ]]; then ranks+=(--allow-run-as-root); fi
+fi
 options=()
 if grep -q '^CMAKE_CUDA_COMPILER:' build/CMakeCache.txt && [[ $(nvidia-smi --list-gpus 2> /dev/null | wc -l) == 1 ]]; then
   options+=(--set distributed.backend=mpi --set distributed.allow_shared_gpu=true)

@@ -23,8 +23,10 @@ cmake --build "$work/consumer"
 
 program=$work/consumer/consumer
 "$program" > "$work/one.json"
-mpirun -np 2 --bind-to none --oversubscribe "$program" > "$work/two.json"
-mpirun -np 3 --bind-to none --oversubscribe "$program" --own-mpi > "$work/three.json"
+leave=()
+if [[ $(mpirun --version) == *"Open MPI"* ]]; then leave=(--oversubscribe); fi
+mpirun "${leave[@]}" -np 2 --bind-to none "$program" > "$work/two.json"
+mpirun "${leave[@]}" -np 3 --bind-to none "$program" --own-mpi > "$work/three.json"
 python3 - "$work/one.json" "$work/two.json" "$work/three.json" << 'PYTHON'
 import json
 import sys

@@ -23,7 +23,7 @@ class MpiSession final : public Session {
   const Topology& topology() const override;
   Watchdog& watchdog() override;
   ControlChannel& control() override;
-  std::string library_version() const override;
+  std::string library_version() const override;  // "Open MPI v4.1.4", "MPICH Version: 5.0.2"
   // A shared window: see mpi/shared_window.h.
   std::unique_ptr<SharedMemory> share_memory(int64_t bytes) override;
 

@@ -15,6 +15,9 @@ import threading
 import time
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from launching import rank_of, ranks_command
+
 PROGRAM, MPIRUN = sys.argv[1:3]
 DEADLINE = 6  # seconds: distributed.timeout_seconds
 
@@ -39,13 +42,7 @@ class Faults(unittest.TestCase):
         run = os.path.join(self.folder.name, name)
         environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
         command = [
-            MPIRUN,
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "--bind-to",
-            "none",
-            "-np",
-            "2",
+            *ranks_command(MPIRUN, 2),
             PROGRAM,
             "train",
             "--set",
@@ -85,8 +82,10 @@ class Faults(unittest.TestCase):
                     for v in (process / "environ").read_text().split("\0")
                     if "=" in v
                 )
-                found[int(variables["OMPI_COMM_WORLD_RANK"])] = int(process.name)
-            except (OSError, KeyError, IndexError):
+                rank = rank_of(variables)
+                if rank is not None:
+                    found[rank] = int(process.name)
+            except (OSError, IndexError):
                 continue
         self.assertEqual(sorted(found), [0, 1])
         return found
@@ -109,13 +108,7 @@ class Faults(unittest.TestCase):
         self.assertTrue(state)
         result = subprocess.run(
             [
-                MPIRUN,
-                "--allow-run-as-root",
-                "--oversubscribe",
-                "--bind-to",
-                "none",
-                "-np",
-                "2",
+                *ranks_command(MPIRUN, 2),
                 PROGRAM,
                 "train",
                 "--set",

@@ -16,13 +16,15 @@ import tempfile
 import unittest
 import zlib
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from launching import ranks_command
+
 PROGRAM, MPIRUN = sys.argv[1:3]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
-MPI = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 
 
 def run(*arguments, ranks=0):
-    command = (MPI + ["-np", str(ranks)] if ranks else []) + [PROGRAM, *map(str, arguments)]
+    command = (ranks_command(MPIRUN, ranks) if ranks else []) + [PROGRAM, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
 
 
@@ -269,7 +271,7 @@ class CommandLine(unittest.TestCase):
             str(self.folder / "differ"),
             "--set",
         ]
-        command = MPI + ["-np", "1", *common, "seed=1", ":", "-np", "1", *common, "seed=2"]
+        command = ranks_command(MPIRUN, 1) + [*common, "seed=1", ":", "-np", "1", *common, "seed=2"]
         result = subprocess.run(
             command, capture_output=True, text=True, env=ENVIRONMENT, timeout=100
         )

@@ -11,8 +11,11 @@ import subprocess
 import sys
 import tempfile
 
-cache = pathlib.Path(os.environ.get("LOCKSTEP_CACHE", pathlib.Path.home() / ".cache" / "lockstep"))
-sys.path += [str(cache / "libtorch-2.11.0-whole"), str(cache / "torchvision-0.26.0")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from launching import ranks_command
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 try:
     import numpy as np
     from PIL import Image
@@ -21,7 +24,7 @@ except ImportError as error:
     sys.exit(77)
 
 program, mpiexec = sys.argv[1:3]
-ranks = [mpiexec, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
+ranks = ranks_command(mpiexec, 2)
 os.environ.update(OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
 random = np.random.default_rng(1)
 

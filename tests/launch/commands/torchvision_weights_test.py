@@ -14,11 +14,11 @@ import sys
 import tempfile
 import unittest
 
-cache = pathlib.Path(os.environ.get("LOCKSTEP_CACHE", pathlib.Path.home() / ".cache" / "lockstep"))
-sys.path += [
-    str(cache / name)
-    for name in ("libtorch-2.11.0-whole", "torchvision-0.26.0", "safetensors-0.8.0")
-]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from launching import ranks_command
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 try:
     import numpy as np
     import torch
@@ -32,13 +32,12 @@ except ImportError as error:
 
 PROGRAM, MPIRUN, README = sys.argv[1:4]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
-MPI = [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 FROZEN = ("conv1", "bn1", "layer1")
 torch.set_num_threads(1)
 
 
 def run(*arguments, ranks=0, code=0):
-    command = (MPI + ["-np", str(ranks)] if ranks else []) + [PROGRAM, *map(str, arguments)]
+    command = (ranks_command(MPIRUN, ranks) if ranks else []) + [PROGRAM, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
     assert result.returncode == code, (command, result.returncode, result.stdout + result.stderr)
     return result

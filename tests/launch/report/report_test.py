@@ -16,6 +16,9 @@ import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from launching import ranks_command
+
 PROGRAM, MPIRUN = sys.argv[1:3]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
 CHROMIUM = (
@@ -30,11 +33,7 @@ document.title = "width " + document.documentElement.scrollWidth + " of " + inne
 
 
 def run(*arguments, ranks=0):
-    mpi = (
-        [MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)]
-        if ranks
-        else []
-    )
+    mpi = ranks_command(MPIRUN, ranks) if ranks else []
     return subprocess.run(
         [*mpi, PROGRAM, *map(str, arguments)],
         capture_output=True,
