@@ -47,7 +47,7 @@ read -r torch_version cuda_runtime_version cupti_version torchvision_version < <
 
 # --- Debian packages ---
 
-packages=(g++ cmake ninja-build ccache pkg-config python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
+packages=(g++ cmake ninja-build ccache python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev zlib1g-dev
   libjpeg62-turbo-dev)
 if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium); fi
@@ -56,7 +56,7 @@ if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools 
 # (its alternatives) name.
 has_package() {
   case $1 in
-    g++ | cmake | ccache | pkg-config | python3) command -v "$1" > /dev/null && return ;;
+    g++ | cmake | ccache | python3) command -v "$1" > /dev/null && return ;;
     ninja-build) command -v ninja > /dev/null && return ;;
     libopenmpi-dev | openmpi-bin) command -v mpicc > /dev/null && command -v mpirun > /dev/null && return ;;
   esac

@@ -1,6 +1,7 @@
 #include "lockstep/data/image_set/image_digest.h"
 
 #include <fmt/format.h>
+#define XXH_INLINE_ALL  // all of it is in the header
 #include <xxhash.h>
 
 #include <memory>
