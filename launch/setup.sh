@@ -48,7 +48,7 @@ read -r torch_version cuda_runtime_version cupti_version torchvision_version < <
 # --- Debian packages ---
 
 packages=(g++ cmake ninja-build ccache python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev zlib1g-dev
+  libgtest-dev libgmock-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev zlib1g-dev
   libjpeg62-turbo-dev)
 if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium); fi
 

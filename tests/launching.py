@@ -5,14 +5,14 @@ import subprocess
 
 
 @functools.cache
-def _is_open_mpi(mpirun):
+def is_open_mpi(mpirun):
     answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=60)
     return "Open MPI" in answer.stdout
 
 
 def ranks_command(mpirun, ranks):
     """mpirun for so many ranks, also as root and on fewer cores; MPICH's asks for no leave."""
-    leave = ["--allow-run-as-root", "--oversubscribe"] if _is_open_mpi(mpirun) else []
+    leave = ["--allow-run-as-root", "--oversubscribe"] if is_open_mpi(mpirun) else []
     return [mpirun, *leave, "--bind-to", "none", "-np", str(ranks)]
 
 
