@@ -1,6 +1,8 @@
 // What a model costs: multiply-adds and memory, found by running it.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
