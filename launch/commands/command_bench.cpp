@@ -147,7 +147,7 @@ void tell_rates(const BenchOptions& options,
   if (options.json) {
     const nlohmann::ordered_json line = {
         {"model", config.model.name},
-        {"precision", config.precision},
+        {"precision", name_of(config.precision)},
         {"world_size", world_size},
         {"images_per_second", median},
         {"slowest", rates.front()},
@@ -159,7 +159,7 @@ void tell_rates(const BenchOptions& options,
   } else {
     say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
         config.model.name,
-        config.precision,
+        name_of(config.precision),
         world_size,
         options.batch,
         median,

@@ -24,10 +24,17 @@ RunOutput::RunOutput(const std::string& run_directory,
   if (config.logging.tensorboard) tensorboard_.emplace(run_directory, state.step);
 }
 
+RunOutput::~RunOutput() {
+  if (!ended_.told) return;
+  const bool written = report_.finish();
+  say("run directory: {}{}\n", directory_.path(), written ? ", with report.html to look at" : "");
+}
+
 std::vector<TrainingObserver*> RunOutput::observers() {
   std::vector<TrainingObserver*> list = {&*metrics_, &progress_, &*overfitting_};
   if (tensorboard_) list.push_back(&*tensorboard_);
   list.push_back(&report_);
+  list.push_back(&ended_);
   return list;
 }
 

@@ -27,16 +27,29 @@ class RunOutput {
             bool resume,
             const std::string& environment_json);
 
+  // Says where all is, of a run that ended.
+  ~RunOutput();
+  RunOutput(const RunOutput&) = delete;
+  RunOutput& operator=(const RunOutput&) = delete;
+
   std::optional<CheckpointContents>& checkpoint() { return checkpoint_; }
   const std::optional<CheckpointContents>& checkpoint() const { return checkpoint_; }
   std::vector<TrainingObserver*> observers();
 
  private:
+  // Remembers that the run ended; a run that fails ends without.
+  class Ended final : public TrainingObserver {
+   public:
+    void on_end(const EndReport&) override { told = true; }
+    bool told = false;
+  };
+
   RunDirectory directory_;
   std::optional<CheckpointContents> checkpoint_;
   std::optional<MetricsFile> metrics_;
   std::optional<TensorBoardFile> tensorboard_;
   ReportWriter report_;
+  Ended ended_;
   ProgressLines progress_;
   std::optional<OverfittingLines> overfitting_;
 };

@@ -11,7 +11,6 @@
 #include "lockstep/core/base/terminal_text.h"
 #include "lockstep/launch/report/prediction_file.h"
 #include "lockstep/launch/report/report_page.h"
-#include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {
@@ -47,10 +46,11 @@ void write_report(const std::vector<std::string>& run_directories, const std::st
   write_file_durably(output, report_page(runs));
 }
 
-ReportWriter::~ReportWriter() {
-  if (!thread_.joinable()) return;
-  thread_.join();
-  say("run directory: {}{}\n", run_directory_, written_ ? ", with report.html to look at" : "");
+ReportWriter::~ReportWriter() { finish(); }
+
+bool ReportWriter::finish() {
+  if (thread_.joinable()) thread_.join();
+  return written_;
 }
 
 void ReportWriter::on_start(const StartReport&) {

@@ -16,8 +16,8 @@ namespace lockstep {
 void write_report(const std::vector<std::string>& run_directories, const std::string& output);
 
 // At a run's end: test_predictions.json and report.html in the run directory, in a thread of its
-// own, whose end the destructor waits for; that then says where all is. What cannot be written
-// costs a warning, not the run. Must be told after the metrics file, whose lines it reads.
+// own. What cannot be written costs a warning on standard error, not the run. Must be told after
+// the metrics file, whose lines it reads.
 class ReportWriter final : public TrainingObserver {
  public:
   explicit ReportWriter(std::string run_directory) : run_directory_(std::move(run_directory)) {}
@@ -26,6 +26,8 @@ class ReportWriter final : public TrainingObserver {
   void on_start(const StartReport& report) override;
   void on_test(const TestReport& report) override;
   void on_end(const EndReport& report) override;
+  // Waits for what the end of the run began; whether there is a report. The destructor waits too.
+  bool finish();
 
  private:
   std::string run_directory_;

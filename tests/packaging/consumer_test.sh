@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs Lockstep into a prefix, builds tests/consumer against it as any user's project, and checks that its own module trains to the same
-# weights with one rank, with two, and under an MPI that the program has initialised itself.
+# Installs Lockstep into a prefix: the public headers and nothing else. Builds against it, as any user's project, a program that
+# has a core/error.h of its own, and examples/own_loop, whose own module must train to the same weights with one rank, with two,
+# and under an MPI that the program has initialised itself.
 #   consumer_test.sh SOURCE_FOLDER BUILD_FOLDER LIBTORCH
 set -euo pipefail
 source_folder=$1
@@ -15,13 +16,29 @@ if grep -rl "$source_folder\|$build_folder" "$work"/prefix/lib*/cmake/Lockstep; 
   echo "the installed package names the folders of its build" >&2
   exit 1
 fi
-launcher=()
-if command -v ccache > /dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
-cmake -S "$source_folder/tests/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_PREFIX_PATH="$work/prefix" "${launcher[@]}"
-cmake --build "$work/consumer"
+installed=$(cd "$work/prefix/include/lockstep" && find . -name '*.*' -type f | sed 's|^\./||' | sort)
+listed=$(sed -n 's/^  \(.*\.h\)$/\1/p' "$source_folder/cmake/PublicHeaders.cmake" | sort)
+if [[ $installed != "$listed" ]]; then
+  echo "what is installed differs from cmake/PublicHeaders.cmake:" >&2
+  diff <(echo "$installed") <(echo "$listed") >&2
+  exit 1
+fi
 
-program=$work/consumer/consumer
+# build FOLDER NAME [CMAKE OPTION]…: a project that knows the install prefix alone.
+build() {
+  local launcher=()
+  if command -v ccache > /dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+  cmake -S "$source_folder/$1" -B "$work/$2" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$work/prefix" \
+    "${launcher[@]}" "${@:3}"
+  cmake --build "$work/$2"
+}
+
+includes=$(while read -r header; do echo "#include <lockstep/$header>"; done <<< "$listed")
+build tests/packaging/own_headers own_headers "-DOWN_HEADERS_INCLUDES=$includes"
+"$work/own_headers/own_headers"
+
+build examples/own_loop own_loop
+program=$work/own_loop/own_loop
 "$program" > "$work/one.json"
 leave=()
 if [[ $(mpirun --version) == *"Open MPI"* ]]; then leave=(--oversubscribe); fi

@@ -219,6 +219,7 @@ TEST(ReportWriter, AReportThatCannotBeWrittenCostsAWarning) {
   {
     ReportWriter writer("/nowhere/run");
     writer.on_end({.reason = EndReason::kCompleted});
+    EXPECT_FALSE(writer.finish());
   }
   const std::string warning = testing::internal::GetCapturedStderr();
   EXPECT_THAT(warning, HasSubstr("/nowhere/run"));

@@ -1,8 +1,8 @@
 // A user's own module, trained data-parallel with Lockstep as a library: one process drives one
 // slice of every global batch.
 //
-//   mpirun -np 2 consumer              Lockstep initialises MPI
-//   mpirun -np 2 consumer --own-mpi    the program has initialised MPI, and goes on using it
+//   mpirun -np 2 own_loop              Lockstep initialises MPI
+//   mpirun -np 2 own_loop --own-mpi    the program has initialised MPI, and goes on using it
 //   afterwards
 //
 // Rank 0 prints one JSON object with the loss of every epoch and the final weights: the same for
