@@ -31,8 +31,12 @@ if [[ -n $NETWORK ]]; then
   mca+=(--mca oob_tcp_if_include "$NETWORK" --mca btl_tcp_if_include "$NETWORK")
 fi
 
+read -d "" -ra options <<< "$OPTIONS"
+read -d "" -ra mpirun_options <<< "$MPIRUN_OPTIONS"
+
 training=
 signalled=no
+# shellcheck disable=SC2329  # the trap below calls it
 forward_stop() {
   signalled=yes
   echo "asking the ranks to save and stop" >&2
@@ -42,8 +46,8 @@ trap forward_stop TERM INT USR1
 
 # In a process group of its own (set -m), so that Ctrl-C reaches this script alone: mpirun would give the ranks no time to save.
 set -m
-mpirun -np "$ranks" --host "$HOSTS" --bind-to none -x OMP_NUM_THREADS="$THREADS" "${mca[@]}" $MPIRUN_OPTIONS \
-  "$PROGRAM" train ${CONFIG:+"$CONFIG"} $OPTIONS --run-dir "$RUN_DIR" --resume < /dev/null &
+mpirun -np "$ranks" --host "$HOSTS" --bind-to none -x OMP_NUM_THREADS="$THREADS" "${mca[@]}" "${mpirun_options[@]}" \
+  "$PROGRAM" train ${CONFIG:+"$CONFIG"} "${options[@]}" --run-dir "$RUN_DIR" --resume < /dev/null &
 training=$!
 wait "$training"
 code=$?

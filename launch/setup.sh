@@ -3,7 +3,8 @@
 #
 #   launch/setup.sh [--tests] [--slim | --cpu] [--torch VERSION] [--no-packages]
 #
-#   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium
+#   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium,
+#                     formatters and linters
 #   --slim            also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
 #   --cpu             only that one, whatever the machine has
 #   --torch VERSION   this LibTorch of those in cmake/libtorch_versions.txt (default: the first there)
@@ -156,6 +157,9 @@ if [[ $for_tests == yes ]]; then
   torchvision=$cache/torchvision-$torchvision_version
   if [[ ! -d $torchvision ]]; then pip_install "$torchvision" 200 --no-deps "torchvision==$torchvision_version" pillow; fi
   if [[ ! -d $cache/safetensors-0.8.0 ]]; then pip_install "$cache/safetensors-0.8.0" 50 --no-deps safetensors==0.8.0; fi
+  # Named after the list, so that another list is another folder.
+  lint=$cache/lint-$(sha256sum tests/lint/requirements.txt | head -c 12)
+  if [[ ! -d $lint ]]; then pip_install "$lint" 500 --no-deps --requirement tests/lint/requirements.txt; fi
 fi
 if command -v nvidia-smi > /dev/null && ! command -v nvcc > /dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
   say "there is an NVIDIA driver and no CUDA toolkit (nvcc 13): Lockstep is built for CPUs only until one is installed"

@@ -7,6 +7,7 @@
 #   stop_two_hosts             ends what still runs there and takes both away
 HOST_A_IP=10.213.77.1
 HOST_B_IP=10.213.77.2
+# shellcheck disable=SC2034  # for the script that sources this
 HOSTS_NETWORK=10.213.77.0/24
 space_a=lockstep-a-$$
 space_b=lockstep-b-$$
@@ -57,6 +58,7 @@ AGENT
 on_host() {
   local name=$1 space=space_$1
   shift
+  # shellcheck disable=SC2016  # for the inner shell to expand
   ip netns exec "${!space}" unshare --uts sh -c 'hostname "$0"; exec "$@"' "host-$name" "$@"
 }
 

@@ -33,7 +33,8 @@ settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --
   --set optimizer.learning_rate=0.0001 --set distributed.batch_norm=sync --set distributed.timeout_seconds=60"
 
 # At this learning rate rounding does not grow, so that the curves of any two world sizes agree.
-"$PROGRAM" train $settings --set limits.steps=4 --run-dir "$folder/alone" > "$folder/alone.log" 2>&1 || fail "one process"
+read -d "" -ra options <<< "$settings"
+"$PROGRAM" train "${options[@]}" --set limits.steps=4 --run-dir "$folder/alone" > "$folder/alone.log" 2>&1 || fail "one process"
 RUN_DIR=$folder/hosts OPTIONS="$settings --set limits.steps=4" on_host a "$script" > "$folder/hosts.log" 2>&1 || fail "two hosts"
 python3 "$here/check_run.py" "$folder/hosts" --ranks 2 --hosts 2 --steps 4 --losses-as "$folder/alone" || fail "two hosts"
 
