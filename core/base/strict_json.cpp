@@ -195,7 +195,7 @@ json parse_strict_json(const std::string& text, const std::string& source, ExitC
   const CountingIterator first(text.data(), &num_read);
   const CountingIterator last(text.data() + text.size(), nullptr);
   const bool complete = json::sax_parse(first, last, &handler);
-  if (handler.failure()) throw_at(text, *handler.failure(), source, code);
+  if (const auto& failure = handler.failure()) throw_at(text, *failure, source, code);
   LOCKSTEP_CHECK(complete, "the JSON parser gave up without a reason");
   return handler.take();
 }

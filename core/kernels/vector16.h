@@ -14,12 +14,12 @@ namespace lockstep::kernels {
 namespace {
 
 constexpr int64_t kLanes = 16;
-typedef float Vector __attribute__((vector_size(64)));
-typedef int32_t Mask __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t HalfWords __attribute__((vector_size(32)));
-typedef uint8_t Bytes __attribute__((vector_size(16)));
-typedef double Doubles __attribute__((vector_size(128)));
+using Vector = float __attribute__((vector_size(64)));
+using Mask = int32_t __attribute__((vector_size(64)));
+using Words = uint32_t __attribute__((vector_size(64)));
+using HalfWords = uint16_t __attribute__((vector_size(32)));
+using Bytes = uint8_t __attribute__((vector_size(16)));
+using Doubles = double __attribute__((vector_size(128)));
 
 struct Float32 {
   using Value = float;
