@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -288,10 +289,12 @@ TEST(Fuzz, ImageSet) {
           const ImageFile file(path);
           for (const Split split : {Split::kTrain, Split::kTest}) {
             const std::vector<int32_t> labels = file.read_labels(split);
-            std::vector<uint8_t> block(
-                static_cast<size_t>(kImagesPerBlock * file.info().image_bytes()));
-            for (int64_t i = 0; i < file.info().num_blocks(split); ++i)
+            for (int64_t i = 0; i < file.info().num_blocks(split); ++i) {
+              const int64_t images =
+                  std::min(kImagesPerBlock, file.info().count(split) - i * kImagesPerBlock);
+              std::vector<uint8_t> block(static_cast<size_t>(images * file.info().image_bytes()));
               file.read_block(split, i, labels, block);
+            }
           }
         }});
 }
