@@ -3,6 +3,9 @@
 //
 //   LOCKSTEP_FUZZ_SECONDS=N   for each reader (default 1)
 //   LOCKSTEP_FUZZ_SEED=N      (default 1)
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <archive.h>
 #include <archive_entry.h>
 #include <gtest/gtest.h>
@@ -12,11 +15,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <random>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/sha256.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/weights/safetensors.h"
