@@ -24,7 +24,7 @@
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/data/image_set/image_file.h"
-#include "lockstep/data/image_set/probe.h"
+#include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/data/import/archive.h"
 #include "lockstep/data/import/idx_import.h"
 #include "lockstep/data/pictures/picture.h"

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "lockstep/core/config/config.h"
-#include "lockstep/data/image_set/split.h"
+#include "lockstep/data/image_set/train_validation_split.h"
 #include "lockstep/distributed/run/trainer.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 
