@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {

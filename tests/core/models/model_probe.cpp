@@ -12,6 +12,7 @@
 #include <string>
 
 #include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/base/error.h"
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/loss.h"
@@ -34,6 +35,13 @@ NamedTensors given_weights(const SafetensorsFile& input) {
     if (name.starts_with(kWeight)) weights.emplace_back(name.substr(std::strlen(kWeight)), tensor);
   }
   return weights;
+}
+
+const at::Tensor& input_tensor(const SafetensorsFile& input, const std::string& wanted) {
+  for (const auto& [name, tensor] : input.tensors) {
+    if (name == wanted) return tensor;
+  }
+  throw_error(ExitCode::kBadData, "the input has no tensor '{}'", wanted);
 }
 
 at::Tensor training_loss(ImageClassifier& model,
@@ -63,14 +71,14 @@ int run(char** argv) {
 
   NamedTensors output;
   add(output, kWeight, export_weights(*model, parameters));
-  const at::Tensor& images = *input.find("images");
+  const at::Tensor& images = input_tensor(input, "images");
   {
     const at::NoGradGuard no_grad;
     model->eval();
     output.emplace_back("logits", model->forward(images, StepContext{}).logits.contiguous());
     model->train();
   }
-  const at::Tensor loss = training_loss(*model, images, *input.find("labels"));
+  const at::Tensor loss = training_loss(*model, images, input_tensor(input, "labels"));
   loss.backward();
   output.emplace_back("loss", loss.detach());
   for (const auto& item : model->named_parameters())

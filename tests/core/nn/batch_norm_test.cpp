@@ -269,7 +269,8 @@ TEST(BatchNorm, EvaluationPassesGradientsWhereTheyAreWanted) {
 TEST(BatchNorm, EvaluationPassesGradientsToABiasAlone) {
   const at::Tensor x = torch::randn({2, 4, 3, 3}), ones = torch::ones({4});
   const at::Tensor bias = torch::zeros({4}).requires_grad_();
-  const at::Tensor y = batch_norm_eval(x, ones, bias, torch::zeros({4}), ones, 0.0, {}, false);
+  const at::Tensor y = batch_norm_eval(
+      {.x = x, .weight = ones, .bias = bias, .epsilon = 0.0}, torch::zeros({4}), ones);
   ASSERT_TRUE(y.requires_grad());
   y.sum().backward();
   EXPECT_TRUE(at::equal(bias.grad(), torch::full({4}, 18.0f)));
@@ -277,8 +278,8 @@ TEST(BatchNorm, EvaluationPassesGradientsToABiasAlone) {
 
 TEST(BatchNorm, RefusesASecondDerivative) {
   const at::Tensor x = torch::randn({2, 4, 3, 3}).requires_grad_();
-  const BatchNormResult result =
-      batch_norm_train(x, torch::ones({4}), torch::zeros({4}), 1e-5, {}, true, nullptr);
+  const BatchNormResult result = batch_norm_train(
+      {.x = x, .weight = torch::ones({4}), .bias = torch::zeros({4}), .relu = true});
   try {
     torch::autograd::grad({result.y[0].square().sum()},
                           {x},

@@ -34,12 +34,14 @@ std::vector<at::Tensor> outcome(Make&& make) {
 TEST(ChannelConcatenation, EqualsConcatenation) {
   BatchNorm first(5), second(24);
   const auto copied = outcome([&](const at::Tensor& a, const at::Tensor& b) {
-    return at::cat({first.forward(a, training(), true), second.forward(b, training(), true)}, 1);
+    return at::cat({first.forward(a, training(), {.relu = true}),
+                    second.forward(b, training(), {.relu = true})},
+                   1);
   });
   const auto joined = outcome([&](const at::Tensor& a, const at::Tensor& b) {
     ChannelConcatenation output(a, 29);
-    const at::Tensor ya = first.forward(a, training(), true, {}, output.next(5));
-    const at::Tensor yb = second.forward(b, training(), true, {}, output.next(24));
+    const at::Tensor ya = first.forward(a, training(), {.relu = true, .into = output.next(5)});
+    const at::Tensor yb = second.forward(b, training(), {.relu = true, .into = output.next(24)});
     return output.join({ya, yb});
   });
   for (size_t i = 0; i < copied.size(); ++i) EXPECT_TRUE(at::equal(copied[i], joined[i])) << i;
