@@ -45,7 +45,7 @@ std::string Sha256::hex() {
                  "OpenSSL failed to finish a digest");
   constexpr char kDigits[] = "0123456789abcdef";
   std::string text;
-  text.reserve(2 * size);
+  text.reserve(size_t{2} * size);
   for (unsigned int i = 0; i < size; ++i) {
     text += kDigits[digest[i] >> 4];
     text += kDigits[digest[i] & 15];
