@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "lockstep/distributed/run/checkpoint.h"
-#include "tests/distributed/run/small_run.h"
+#include "tests/distributed/run/small_run_fixture.h"
 #include "tests/temporary_folder.h"
 
 namespace lockstep::test {
