@@ -6,14 +6,27 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/suggestion.h"
 #include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
-#include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 
 namespace {
 
 using lockstep::Error;
 using lockstep::ExitCode;
+
+constexpr const char* kFooter =
+    R"(A first run:
+  lockstep data synth set.h5
+  lockstep train --set data.file=set.h5 --set epochs=3 --run-dir runs/first
+  lockstep evaluate runs/first --data set.h5
+
+Several ranks: mpirun -np N --bind-to none lockstep train ... (train, evaluate, bench and doctor;
+the others are started once). `lockstep COMMAND --help` has each command's options and examples,
+`lockstep config` the configuration's keys.
+
+Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal fault, lost peer or
+divergence; 74 input or output; 75 saved on request: start again with --resume.)";
 
 std::string unknown_subcommand(const CLI::App& program, const std::string& word) {
   std::vector<std::string> names;
@@ -42,7 +55,9 @@ int refuse_command_line(const CLI::App& program,
 int run_program(int argc, char** argv) {
   CLI::App program("Lockstep: data-parallel training of image classifiers on many GPUs or CPUs");
   program.require_subcommand(1);
-  program.set_version_flag("--version", lockstep::lockstep_version());
+  program.set_version_flag("--version",
+                           lockstep::program_version,
+                           "Print the versions of Lockstep and of its libraries");
   program.get_formatter()->column_width(34);
   lockstep::Run run;
   lockstep::add_train_command(program, run);
@@ -50,10 +65,12 @@ int run_program(int argc, char** argv) {
   lockstep::add_predict_command(program, run);
   lockstep::add_export_command(program, run);
   lockstep::add_data_command(program, run);
+  lockstep::add_config_command(program, run);
   lockstep::add_models_command(program, run);
   lockstep::add_bench_command(program, run);
   lockstep::add_report_command(program, run);
   lockstep::add_doctor_command(program, run);
+  program.footer(kFooter);  // last: subcommands would inherit it
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -132,6 +132,15 @@ std::string describe_cpu() {
                      kernels::to_string(kernels::instruction_set()));
 }
 
+std::string cuda_version() {
+#ifdef LOCKSTEP_WITH_CUDA
+  int version = 0;
+  if (cudaRuntimeGetVersion(&version) == cudaSuccess)
+    return fmt::format("{}.{}", version / 1000, version / 10 % 100);
+#endif
+  return "";
+}
+
 int visible_gpus(std::string* reason) {
 #ifdef LOCKSTEP_WITH_CUDA
   int count = 0;

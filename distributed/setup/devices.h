@@ -38,6 +38,9 @@ std::string describe_cpu();
 // in kind, NCCL without GPUs or with shared ones. Collective.
 DeviceChoice choose_device(const Config& config, Session& session);
 
+// Of the CUDA runtime, "13.0"; empty in a build without CUDA.
+std::string cuda_version();
+
 // Number of CUDA devices, or the reason why there are none ("no NVIDIA driver found").
 int visible_gpus(std::string* reason);
 

@@ -263,6 +263,14 @@ void add_bench_command(CLI::App& program, Run& run) {
                    "Read, augment and load this image set instead of random images in memory")
       ->type_name("FILE.h5");
   command->add_flag("--json", options->json, "One JSON object a line");
+  command->footer(
+      R"(Examples:
+  lockstep bench --model vgg16_bn --set model.head=compact
+  OMP_NUM_THREADS=1 mpirun -np 2 lockstep bench --precision bf16 --batch 64 --json
+  lockstep bench --end-to-end set.h5
+
+Exit codes: 0 done; 64 command line; 65, 74 the image set; 70 internal fault or lost peer.
+See also: docs/measurements.md, what was measured in this way.)");
   command->callback([options, &run] {
     if (options->models.empty()) options->models = {"resnet20", "resnet18"};
     if (options->precisions.empty()) options->precisions = {"bf16", "fp32"};

@@ -161,6 +161,14 @@ int doctor(Session& session) {
 void add_doctor_command(CLI::App& program, Run& run) {
   CLI::App* command = program.add_subcommand(
       "doctor", "Check MPI, hosts, binding, devices, all-reduce, disk and shared memory");
+  command->footer(
+      R"(Examples:
+  lockstep doctor
+  mpirun -np 2 --bind-to none lockstep doctor
+
+A line that begins with !! says what to do. Exit codes: 0 looked at everything, whatever it found;
+64 ranks and devices that cannot work together; 70 internal fault or lost peer.
+See also: docs/debugging.md.)");
   command->callback([&run] {
     run = [](int* argc, char*** argv) {
       return run_in_session(

@@ -172,6 +172,15 @@ void add_evaluate_command(CLI::App& program, Run& run) {
       ->capture_default_str()
       ->check(CLI::IsMember(names_of<DeviceKind>()));
   evaluate->add_flag("--json", options->json, "One JSON object instead of a sentence");
+  evaluate->footer(
+      R"(Examples:
+  lockstep evaluate runs/a --data set.h5
+  mpirun -np 2 --bind-to none lockstep evaluate runs/a --data set.h5 --split validation --json
+
+Images are normalised as the run's were, every image counts once at any number of ranks.
+Exit codes: 0 done; 64 command line; 65 bad or unfitting data or weights; 70 internal fault or lost
+peer; 74 input or output.
+See also: lockstep predict, for pictures; lockstep data info, for what a set holds.)");
   evaluate->callback([options, &run] {
     run = [options](int* argc, char*** argv) { return run_evaluate(*options, argc, argv); };
   });

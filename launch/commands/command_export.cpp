@@ -78,6 +78,14 @@ void add_export_command(CLI::App& program, Run& run) {
       ->capture_default_str()
       ->check(CLI::IsMember({"best", "last"}));
   command->add_flag("--force", options->force, "Replace an existing file");
+  command->footer(
+      R"(Example:
+  lockstep export runs/a resnet18.safetensors
+
+The file has torchvision's names; for models that torchvision has, the Python that loads it is
+printed. Model, class names, image size, mean and deviation are among its metadata, paths are not.
+Exit codes: 0 done; 64 command line; 65 bad weights; 74 input or output.
+See also: lockstep predict and evaluate, which take the file in place of a run directory.)");
   command->callback(
       [options, &run] { run = [options](int*, char***) { return run_export(*options); }; });
 }

@@ -108,7 +108,8 @@ int describe_model(const ModelsOptions& options) {
 void add_models_command(CLI::App& program, Run& run) {
   auto options = std::make_shared<ModelsOptions>();
   CLI::App* models = program.add_subcommand("models", "List the models, or the layers of one");
-  models->add_option("NAME", options->name, "A model");
+  models->add_option(
+      "NAME", options->name, "A model, whose layers are listed [all models, a line each]");
   const auto number = [&](const char* flag,
                           int64_t& value,
                           const char* help,
@@ -127,6 +128,13 @@ void add_models_command(CLI::App& program, Run& run) {
   };
   choice("--stem", options->stem, "As model.stem", names_of<ModelStem>());
   choice("--head", options->head, "As model.head", names_of<ModelHead>());
+  models->footer(
+      R"(Examples:
+  lockstep models --size 64 --classes 5         every model, for such images
+  lockstep models resnet18                      its layers
+
+Exit codes: 0 done, 64 command line or unknown model.
+See also: lockstep config model, the keys that choose and shape one.)");
   models->callback([=, &run] {
     options->model.stem = value_called<ModelStem>(options->stem);
     options->model.head = value_called<ModelHead>(options->head);

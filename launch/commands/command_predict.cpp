@@ -163,6 +163,15 @@ void add_predict_command(CLI::App& program, Run& run) {
       ->capture_default_str()
       ->check(CLI::IsMember({"best", "last"}));
   command->add_flag("--json", options->json, "One JSON object a picture, with logits");
+  command->footer(
+      R"(Examples:
+  lockstep predict runs/a cat.jpg pictures/*.png --top 3
+  lockstep predict exported.safetensors cat.jpg --json
+
+Pictures are scaled (shorter side) and cropped (middle) to the run's size, in its colours. One that
+cannot be read is named on standard error; the others are answered all the same.
+Exit codes: 0 done; 64 command line; 65 a picture or the weights cannot be read; 74 input or output.
+See also: lockstep evaluate, export.)");
   command->callback(
       [options, &run] { run = [options](int*, char***) { return run_predict(*options); }; });
 }

@@ -42,6 +42,12 @@ void add_report_command(CLI::App& program, Run& run) {
                    options->output,
                    "Where it is written [RUN/report.html; of several runs: comparison.html]")
       ->type_name("FILE");
+  report->footer(
+      R"(Examples:
+  lockstep report runs/a                             anew, also of a run that crashed
+  lockstep report runs/a runs/b --output ab.html     compared
+
+Exit codes: 0 done; 64 command line; 65 a run without metrics; 74 input or output.)");
   report->callback(
       [options, &run] { run = [options](int*, char***) { return run_report(*options); }; });
 }

@@ -270,16 +270,23 @@ int run_train(const TrainOptions& options, int* argc, char*** argv) {
   });
 }
 
-std::string key_help() {
-  std::string text = "Configuration keys (JSON groups; --set takes them dotted):\n";
-  for (const ConfigKeyHelp& key : config_keys()) {
-    text += fmt::format(
-        "  {} = {}\n      {} ({})\n", key.key, key.default_value, key.description, key.allowed);
-    for (const ChoiceText& choice : key.choices)
-      text += fmt::format("        {:<19} {}\n", choice.name, choice.description);
-  }
-  return text;
-}
+constexpr const char* kFooter =
+    R"(Examples:
+  lockstep train --set data.file=set.h5 --set model.name=resnet18 --run-dir runs/a
+  mpirun -np 2 --bind-to none lockstep train launch/recipes/resnet20.json --set data.file=set.h5
+  lockstep train --set data.file=set.h5 --find-lr --run-dir runs/a      which learning rate?
+  lockstep train --set data.file=set.h5 --run-dir runs/a --resume       go on
+
+Precedence: defaults, then CONFIG.json, then --set from left to right. `lockstep config` describes
+every key.
+
+Signals: USR2 or TERM to a rank (USR2 to mpirun) saves at the next update and ends with 75. Ctrl-C
+does not save: what the last checkpoint holds is kept.
+
+Exit codes: 0 done, also by limits.* or early stopping; 64 command line or configuration; 65 bad
+data; 70 internal fault, lost peer or divergence; 74 input or output; 75 saved on request or at
+limits.wall_time_seconds: start again with --resume.
+See also: lockstep config, evaluate, predict, report, doctor.)";
 
 }  // namespace
 
@@ -287,9 +294,11 @@ void add_train_command(CLI::App& program, Run& run) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* train = program.add_subcommand(
       "train", "Train a model; start it with mpirun or srun for several ranks");
-  train->add_option(
-      "CONFIG.json", options->config_file, "Configuration; without one, the defaults");
-  train->add_option("--set", options->assignments, "Overrides: key=value with a dotted key")
+  train->add_option("CONFIG.json", options->config_file, "Configuration [the defaults]");
+  train
+      ->add_option("--set",
+                   options->assignments,
+                   "Override one key, such as optimizer.learning_rate=0.05; repeatable")
       ->type_name("KEY=VALUE")
       ->expected(1);
   train
@@ -318,7 +327,7 @@ void add_train_command(CLI::App& program, Run& run) {
       ->type_name("N");
   for (const char* other : {"--resume", "--dry-run", "--print-config"})
     train->get_option("--find-lr")->excludes(other);
-  train->footer(key_help);
+  train->footer(kFooter);
   train->get_option("--set")->take_all();
   train->callback([options, &run] {
     if (options->resume && options->run_directory.empty()) {

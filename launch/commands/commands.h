@@ -14,6 +14,7 @@ void add_evaluate_command(CLI::App& program, Run& run);
 void add_predict_command(CLI::App& program, Run& run);
 void add_export_command(CLI::App& program, Run& run);
 void add_data_command(CLI::App& program, Run& run);
+void add_config_command(CLI::App& program, Run& run);
 void add_models_command(CLI::App& program, Run& run);
 void add_bench_command(CLI::App& program, Run& run);
 void add_report_command(CLI::App& program, Run& run);

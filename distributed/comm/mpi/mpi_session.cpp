@@ -14,6 +14,7 @@
 #include "lockstep/distributed/comm/mpi/mpi_calls.h"
 #include "lockstep/distributed/comm/mpi/mpi_control_channel.h"
 #include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
+#include "lockstep/distributed/comm/mpi/mpi_version.h"
 #include "lockstep/distributed/comm/mpi/shared_window.h"
 
 namespace lockstep {
@@ -199,17 +200,7 @@ MpiSession::~MpiSession() {
 
 const Topology& MpiSession::topology() const { return impl_->topology; }
 Watchdog& MpiSession::watchdog() { return impl_->watchdog; }
-std::string MpiSession::library_version() const {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  // Open MPI's goes on with ", package: …"; MPICH's is a table, whose first line says it.
-  std::string version(text, static_cast<size_t>(length));
-  version.resize(std::min({version.find(", package"), version.find('\n'), version.size()}));
-  const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
-  version.erase(std::unique(version.begin(), version.end(), both_spaces), version.end());
-  return version;
-}
+std::string MpiSession::library_version() const { return mpi_library_version(); }
 
 ControlChannel& MpiSession::control() { return *impl_->control; }
 

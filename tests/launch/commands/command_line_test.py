@@ -89,6 +89,10 @@ class CommandLine(unittest.TestCase):
             ["export"],
             ["data"],
             ["data", "import"],
+            ["data", "download"],
+            ["data", "synth"],
+            ["data", "info"],
+            ["config"],
             ["models"],
             ["report"],
             ["bench"],
@@ -97,6 +101,33 @@ class CommandLine(unittest.TestCase):
             result = run(*words, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn("--help", result.stdout)
+            self.assertIn("Exit codes: 0", result.stdout)
+            self.assertEqual([line for line in result.stdout.splitlines() if len(line) > 140], [])
+
+    def test_the_version_names_the_libraries(self):
+        lines = run("--version").stdout.splitlines()
+        self.assertEqual(
+            [line.split()[0] for line in lines],
+            ["lockstep", "LibTorch", "MPI", "HDF5", "NCCL", "CUDA"],
+        )
+        self.assertEqual([line for line in lines if len(line.split()) < 2], [])
+        self.assertRegex(lines[3], r"^HDF5 +\d+\.\d+\.\d+$")
+
+    def test_the_configurations_keys_are_described_by_name_and_group(self):
+        everything = run("config").stdout
+        self.assertIn("optimizer.learning_rate = 0.1\n", everything)
+        self.assertEqual(run("config", "epochs").stdout.splitlines()[0], "epochs = 30")
+        group = run("config", "early_stopping").stdout
+        self.assertIn(group, everything)
+        self.assertEqual(
+            [
+                line
+                for line in group.splitlines()
+                if line[0] != " " and "early_stopping." not in line
+            ],
+            [],
+        )
+        self.assert_refused(run("config", "optimizer.learning_rat"), 64, "optimizer.learning_rate")
 
     def test_models_for_small_images_lists_all_and_says_which_need_larger_ones(self):
         result = run("models", "--size", "28", "--channels", "1")
