@@ -1,24 +1,47 @@
 #!/bin/bash
-# From a fresh clone to a trained model: sets up, builds, makes a small synthetic set, trains on it with two ranks and prints the
-# test accuracy. A few minutes the first time (downloads), about one from then on.
+# From a fresh clone to a trained model: sets up, builds, makes a small synthetic set, trains on it
+# with two ranks and prints the test accuracy. Says what it does, and at the end how long each step
+# took. The first time most of it goes into the download (1.2 GB) and the build; docs/measurements.md
+# has measured times.
 #
 #   launch/quickstart.sh [--set key=value]...   options go to `lockstep train`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0; fi
 
-step() { echo; echo "== $*"; }
+names=()
+starts=()
 
-step "Setting up"
+# step NAME TEXT: begins a step; the one before has ended.
+step() {
+  names+=("$1")
+  starts+=("$SECONDS")
+  echo
+  echo "== $2"
+}
+
+print_times() {
+  starts+=("$SECONDS")
+  echo
+  echo "== Times"
+  local i
+  for i in "${!names[@]}"; do
+    local took=$((starts[i + 1] - starts[i]))
+    printf '%-14s %3d min %02d s\n' "${names[i]}" $((took / 60)) $((took % 60))
+  done
+  printf '%-14s %3d min %02d s\n' "in all" $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+step "set-up" "Setting up: Debian packages and LibTorch, where they are missing"
 ./launch/setup.sh
 
-step "Building build/lockstep"
+step "build" "Building build/lockstep with $(nproc) jobs"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! cmake --preset release > "$log" 2>&1; then cat "$log" >&2; exit 70; fi
 cmake --build build --target lockstep
 
-step "Making a synthetic image set"
+step "image set" "Making a synthetic image set"
 data=runs/quickstart.h5
 mkdir -p runs
 if [[ ! -f $data ]]; then build/lockstep data synth "$data"; else echo "$data is there already"; fi
@@ -36,7 +59,7 @@ if grep -q '^CMAKE_CUDA_COMPILER:' build/CMakeCache.txt && [[ $(nvidia-smi --lis
 fi
 
 run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
-step "Training with two ranks (run directory: $run)"
+step "training" "Training with two ranks (run directory: $run)"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > 2 ? cores / 2 : 1))}
 mpirun "${ranks[@]}" build/lockstep train launch/recipes/quickstart.json --set data.file="$data" --run-dir "$run" \
   "${options[@]}" "$@"
@@ -49,3 +72,4 @@ with open(f"{sys.argv[1]}/metrics.jsonl") as lines:
     end = [event for event in map(json.loads, lines) if event["event"] == "end"][-1]
 print(f"\n== Test accuracy {100 * end['test_accuracy']:.1f} % after {end['epochs']} epochs, {end['seconds']:.0f} s")
 PYTHON
+print_times
