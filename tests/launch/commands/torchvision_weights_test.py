@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Weights travel to torchvision and back: exported networks give its logits, fine-tuning from its weights gives PyTorch's numbers.
 
-usage: torchvision_weights_test.py PROGRAM MPIRUN README. Exit code 77 (skipped) without PyTorch, torchvision and safetensors, which
+usage: torchvision_weights_test.py PROGRAM MPIRUN GUIDE. Exit code 77 (skipped) without PyTorch, torchvision and safetensors, which
 `launch/setup.sh --tests` puts into the cache.
 """
 
@@ -30,7 +30,7 @@ except ImportError as error:
     print(f"skipped: {error}: launch/setup.sh --tests installs it")
     sys.exit(77)
 
-PROGRAM, MPIRUN, README = sys.argv[1:4]
+PROGRAM, MPIRUN, GUIDE = sys.argv[1:4]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
 FROZEN = ("conv1", "bn1", "layer1")
 torch.set_num_threads(1)
@@ -187,7 +187,7 @@ class TorchvisionWeights(unittest.TestCase):
                         [f"class {i}" for i in range(10)],
                     )
 
-    def test_the_readmes_snippet_and_evaluation(self):
+    def test_the_guides_snippet_and_evaluation(self):
         self.train("trained", "epochs=2")
         run(
             "export",
@@ -196,7 +196,7 @@ class TorchvisionWeights(unittest.TestCase):
             "--weights",
             "last",
         )
-        snippet = re.search(r"```python\n(.*?)```", pathlib.Path(README).read_text(), re.S)[1]
+        snippet = re.search(r"```python\n(.*?)```", pathlib.Path(GUIDE).read_text(), re.S)[1]
         before = os.getcwd()
         os.chdir(self.folder)
         names = {}
