@@ -12,6 +12,7 @@ set(lockstep_public_headers
   core/config/config_fields.h
   core/config/config_io.h
   core/config/config_validation.h
+  core/models/initialisation.h
   core/models/model_options.h
   core/models/model_registry.h
   core/nn/batch_norm.h
@@ -55,6 +56,7 @@ set(lockstep_public_headers
   distributed/comm/watchdog.h
   distributed/run/checkpoint.h
   distributed/run/end_reason.h
+  distributed/run/own_model.h
   distributed/run/run_control.h
   distributed/run/stop_signals.h
   distributed/run/trainer.h
@@ -70,6 +72,7 @@ set(lockstep_public_headers
   distributed/training/statistics_exchange.h
   distributed/training/training_step.h
   launch/report/report_file.h
+  launch/report/run_recorder.h
   launch/run/appended_file.h
   launch/run/environment.h
   launch/run/metrics_file.h

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "lockstep/core/base/error.h"
@@ -79,6 +80,8 @@ struct Watchdog::State {
   Explainer explainer;
   Publisher publisher;
   std::function<void()> last_resort;
+  OnExpiry on_expiry;
+  bool told_host = false;  // on_expiry has been called
   std::thread thread;
 
   int64_t begin(std::string_view label, std::optional<Seconds> given, bool files);
@@ -89,7 +92,8 @@ struct Watchdog::State {
   void run();
   const Operation& innermost(const Operation& outer) const;
   std::string describe(const Operation& operation, const char* verb, Clock::time_point now) const;
-  [[noreturn]] void expire(const Operation& operation, Clock::time_point now);
+  // Returns where the host program has a policy of its own.
+  void expire(Operation& operation, Clock::time_point now);
 };
 
 Clock::duration Watchdog::State::usual_timeout() const {
@@ -158,7 +162,12 @@ std::string Watchdog::State::describe(const Operation& operation,
   return text;
 }
 
-void Watchdog::State::expire(const Operation& operation, Clock::time_point now) {
+void Watchdog::State::expire(Operation& operation, Clock::time_point now) {
+  if (on_expiry) {
+    operation.deadline = Clock::time_point::max();
+    if (!std::exchange(told_host, true)) on_expiry(describe(operation, "waited", now));
+    return;
+  }
   end_process_after(kExplanationGrace + kLastResortGrace);
   print_line(describe(operation, "waited", now) + "; ending the job");
   if (last_resort) {
@@ -235,6 +244,11 @@ void Watchdog::set_default_timeout(std::chrono::duration<double> timeout) {
 void Watchdog::set_explainer(Explainer explainer) {
   const std::lock_guard lock(state_->mutex);
   state_->explainer = std::move(explainer);
+}
+
+void Watchdog::set_on_expiry(OnExpiry on_expiry) {
+  const std::lock_guard lock(state_->mutex);
+  state_->on_expiry = std::move(on_expiry);
 }
 
 void Watchdog::set_publisher(Publisher publisher) {

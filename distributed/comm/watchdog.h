@@ -56,6 +56,11 @@ class Watchdog {
   // Called in a thread of its own after the message is printed; the process ends when it returns,
   // or after one second. Ends the peers (MPI_Abort) where the launcher would not.
   void set_last_resort(std::function<void()> last_resort);
+  // Instead of printing and ending the process with code 70: called once, in the watchdog's thread,
+  // with the message. The host program decides; the operation goes on waiting, and so may every
+  // later one. Must not be called while an operation is under way.
+  using OnExpiry = std::function<void(const std::string& message)>;
+  void set_on_expiry(OnExpiry on_expiry);
   // How messages name this process: "rank 1" once known.
   void set_name(std::string name);
 

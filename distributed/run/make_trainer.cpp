@@ -5,6 +5,7 @@
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/weights/initial_weights.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/run/own_model.h"
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/run/start_report.h"
 #include "lockstep/distributed/run/trainer_parts.h"
@@ -32,9 +33,25 @@ void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice
   parts.exchange = make_statistics_exchange(*parts.statistics);
 }
 
-void make_model_and_step(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
+// Contiguous images for a program's own model: which layout it prefers is not known.
+BatchFormat format_for(const Config& config, const DeviceChoice& device, bool own_model) {
+  if (!own_model) return batch_format(config, device.device);
+  return {.device = device.device,
+          .dtype = config.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat,
+          .channels_last = false};
+}
+
+void make_model_and_step(TrainerParts& parts,
+                         const Config& config,
+                         const DeviceChoice& device,
+                         std::shared_ptr<ImageClassifier> own_model) {
   agree(parts.session.control(), "making the model", [&] {
-    parts.model = model_on_device(config, parts.data.info, device.device);
+    if (own_model) {
+      own_model->to(device.device);
+      parts.model = std::move(own_model);
+    } else {
+      parts.model = model_on_device(config, parts.data.info, device.device);
+    }
     if (!config.model.freeze.empty())
       parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
   });
@@ -112,9 +129,10 @@ Trainer make_trainer(const Config& config,
       session, std::move(data), std::move(observers), std::move(options.stop_requested));
   TrainerParts& parts = *made;
   set_math_mode(config.precision);
-  parts.options = make_training_loop_options(config, batch_format(config, device.device));
+  const bool own = options.own_model != nullptr;
+  parts.options = make_training_loop_options(config, format_for(config, device, own));
   make_channels(parts, config, device);
-  make_model_and_step(parts, config, device);
+  make_model_and_step(parts, config, device, std::move(options.own_model));
 
   InitialWeights initial_weights;  // rank 0's
   ControlState state =
@@ -127,8 +145,9 @@ Trainer make_trainer(const Config& config,
       make_run_control_options(config, updates_per_epoch(parts.data, config.batch_size)),
       session.control(),
       state);
-  parts.files = std::make_unique<RunFiles>(
-      make_run_files_options(config, parts.data.info, options.run_directory), session.control());
+  RunFilesOptions files = make_run_files_options(config, parts.data.info, options.run_directory);
+  if (own) files.metadata["own_model"] = "true";
+  parts.files = std::make_unique<RunFiles>(std::move(files), session.control());
 
   parts.report = describe_start(config, session.topology(), device, parts.data, *parts.parameters);
   parts.report.resumed_step = state.step;
@@ -137,6 +156,8 @@ Trainer make_trainer(const Config& config,
   parts.report.initial_weights_digest = initial_weights.sha256;
   parts.report.notes =
       start_notes(config, initial_weights, parts.num_frozen, *parts.parameters, validation);
+  for (const std::string& module : rank_dependent_modules(*parts.model))
+    parts.report.notes.push_back("depends on the number of ranks: " + module);
   return Trainer(std::move(made));
 }
 

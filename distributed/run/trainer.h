@@ -26,6 +26,10 @@ struct TrainerOptions {
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.
   std::function<bool()> stop_requested;
+  // A program's own model (own_model.h), on the CPU, made alike on every rank; `model.name` is then
+  // what files call it, and the other `model` keys but `freeze` and `weights` are not looked at.
+  // Absent: the configured one.
+  std::shared_ptr<ImageClassifier> own_model;
 };
 
 struct TrainerParts;

@@ -1,17 +1,11 @@
-// Rank 0's side of a run: its directory, the checkpoint it goes on from, and who is told of its
-// progress.
+// Rank 0's side of a run: what it leaves behind, and what people read while it goes on.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "lockstep/core/config/config.h"
-#include "lockstep/distributed/run/checkpoint.h"
-#include "lockstep/launch/report/report_file.h"
-#include "lockstep/launch/run/metrics_file.h"
-#include "lockstep/launch/run/run_directory.h"
-#include "lockstep/launch/run/tensorboard_file.h"
+#include "lockstep/launch/report/run_recorder.h"
 #include "lockstep/launch/terminal/overfitting_lines.h"
 #include "lockstep/launch/terminal/progress_lines.h"
 
@@ -19,39 +13,31 @@ namespace lockstep {
 
 class RunOutput {
  public:
-  // Takes the run directory, reads its newest checkpoint when `resume` is set (none: says so, and
-  // the run starts afresh), writes environment.json and opens the observers. Throws Error as
-  // RunDirectory and load_newest_checkpoint do.
+  // As RunRecorder; says what is passed over, and when a run to be resumed starts afresh.
   RunOutput(const std::string& run_directory,
             const Config& config,
             bool resume,
             const std::string& environment_json);
-
   // Says where all is, of a run that ended.
   ~RunOutput();
   RunOutput(const RunOutput&) = delete;
   RunOutput& operator=(const RunOutput&) = delete;
 
-  std::optional<CheckpointContents>& checkpoint() { return checkpoint_; }
-  const std::optional<CheckpointContents>& checkpoint() const { return checkpoint_; }
+  std::optional<CheckpointContents>& checkpoint() { return recorder_.checkpoint(); }
   std::vector<TrainingObserver*> observers();
 
  private:
-  // Remembers that the run ended; a run that fails ends without.
+  // Remembers that the run ended; one that fails does not.
   class Ended final : public TrainingObserver {
    public:
     void on_end(const EndReport&) override { told = true; }
     bool told = false;
   };
 
-  RunDirectory directory_;
-  std::optional<CheckpointContents> checkpoint_;
-  std::optional<MetricsFile> metrics_;
-  std::optional<TensorBoardFile> tensorboard_;
-  ReportWriter report_;
-  Ended ended_;
+  RunRecorder recorder_;
   ProgressLines progress_;
-  std::optional<OverfittingLines> overfitting_;
+  OverfittingLines overfitting_;
+  Ended ended_;
 };
 
 }  // namespace lockstep

@@ -95,6 +95,13 @@ class MetadataReader {
 
 void read_metadata(TrainedModel& trained) {
   const MetadataReader reader(trained);
+  if (trained.file.metadata.contains("own_model")) {
+    throw_error(ExitCode::kBadData,
+                "{} holds the weights of a model that is not this program's: it was trained by a "
+                "program with a model of its own, which alone can use them (as a file: "
+                "safetensors.torch.load_file)",
+                trained.path);
+  }
   trained.config = parse_config(reader.text("config"), {}, trained.path);
   find_model(trained.config.model.name);
   trained.options = model_options(trained.config.model,

@@ -57,3 +57,30 @@ for run in (two, three):
         assert difference < 1e-5, f"{what} differ by {difference} between 1 and {run['ranks']} ranks"
 print("equal for 1, 2 and 3 ranks; losses", one["losses"])
 PYTHON
+
+# The whole trainer with a module and images of the example's own: as many ranks as one likes, stopped and gone on with.
+build examples/own_model own_model
+program=$work/own_model/own_model
+rm -rf "$work"/run-*
+"$program" "$work/run-one"
+mpirun "${leave[@]}" -np 3 --bind-to none "$program" "$work/run-three"
+rm -r "$work/run-three/checkpoints/00000048"  # as if stopped before the last epoch
+mpirun "${leave[@]}" -np 3 --bind-to none "$program" "$work/run-three" --resume
+python3 - "$work" << 'PYTHON'
+import json
+import pathlib
+import sys
+
+runs = [pathlib.Path(sys.argv[1]) / name for name in ("run-one", "run-three")]
+lines = [[json.loads(line) for line in (run / "metrics.jsonl").open()] for run in runs]
+ends = [events[-1] for events in lines]
+assert all(end["event"] == "end" and end["reason"] == "completed" for end in ends), ends
+assert all(end["test_accuracy"] > 0.95 for end in ends), f"it does not learn: {ends}"
+losses = [[e["validation_loss"] for e in events if e["event"] == "epoch"] for events in lines]
+difference = max(abs(a - b) for a, b in zip(*losses, strict=True))
+assert difference < 1e-4, f"validation losses of 1 and 3 ranks, resumed, differ by {difference}"
+for run in runs:
+    assert (run / "report.html").stat().st_size > 10000
+PYTHON
+said=$("$build_folder/lockstep" evaluate "$work/run-one" --data none.h5 2>&1) && exit 1
+grep --quiet "not this program's" <<< "$said"
