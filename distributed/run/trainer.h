@@ -19,7 +19,8 @@ namespace lockstep {
 
 // What a run is told besides its configuration.
 struct TrainerOptions {
-  // Rank 0 writes weights and checkpoints there; empty: nothing is written. Equal on every rank.
+  // A folder that is there, where rank 0 writes weights and checkpoints; empty: nothing is written.
+  // Equal on every rank.
   std::string run_directory;
   // Rank 0's counts: make_trainer shares it and gives its memory back.
   std::optional<CheckpointContents> resume_from;

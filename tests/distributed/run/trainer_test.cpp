@@ -24,8 +24,9 @@ class TrainerTest : public testing::TestWithParam<int> {
   int world_size() const { return GetParam(); }
   // Keeps the run in `name`.
   Complete keep(const std::string& name) const {
-    return
-        [folder = folder_ / name](int, TrainerOptions& options) { options.run_directory = folder; };
+    const std::string folder = folder_ / name;
+    fs::create_directories(folder);
+    return [folder](int, TrainerOptions& options) { options.run_directory = folder; };
   }
   Complete resume(const std::string& name) const {
     return [keep = keep(name), folder = folder_ / name](int rank, TrainerOptions& options) {
