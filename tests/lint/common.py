@@ -41,7 +41,8 @@ def project_files():
 
 
 def changed_files(part):
-    """What changed, newest first, since LOCKSTEP_BASE or else the commit at which `part` last passed in tests/thorough.sh; and a
+    """What changed, newest first, since LOCKSTEP_BASE, or the commit at which `part` last passed in tests/thorough.sh, or else in the
+    last commit; and a
     sentence about that. None instead of a list: not known."""
     base = os.environ.get("LOCKSTEP_BASE", "")
     if not base:
@@ -50,6 +51,9 @@ def changed_files(part):
         for row in rows:
             if match := re.match(rf"\| {part} \| passed.*\| ([0-9a-f]{{7,40}}) \|", row):
                 base = match[1]
+    unrecorded = not base
+    if unrecorded:
+        base = git("rev-parse", "--verify", "--quiet", "HEAD~1")
     if not base:
         return None, f"no passed run of `tests/thorough.sh --part {part} --record` is recorded"
     commit = git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
@@ -64,6 +68,11 @@ def changed_files(part):
     names = [n for n in names if n and n in differing and (ROOT / n).is_file()]
     if part == "tidy" and {".clang-tidy", "tests/lint/requirements.txt"} & set(names):
         return None, "clang-tidy or its list of checks changed"
+    if unrecorded:
+        return (
+            names,
+            f"in the last commit, since no passed run of `tests/thorough.sh --part {part}` is recorded",
+        )
     return names, f"since {base}"
 
 
