@@ -5,8 +5,8 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/suggestion.h"
-#include "lockstep/core/models/initialisation.h"
 #include "lockstep/core/base/text.h"
+#include "lockstep/core/models/initialisation.h"
 #include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {

@@ -31,8 +31,9 @@ at::Tensor batch_norm_eval(const BatchNormInput& in,
                            const at::Tensor& running_mean,
                            const at::Tensor& running_variance) {
   const bool differentiable =
-      at::GradMode::is_enabled() && (in.x.requires_grad() || in.weight.requires_grad() || in.bias.requires_grad() ||
-                                     (in.residual.defined() && in.residual.requires_grad()));
+      at::GradMode::is_enabled() &&
+      (in.x.requires_grad() || in.weight.requires_grad() || in.bias.requires_grad() ||
+       (in.residual.defined() && in.residual.requires_grad()));
   if (differentiable || in.x.numel() == 0) return composed_eval(in, running_mean, running_variance);
   const at::Tensor scale = in.weight * (running_variance + in.epsilon).rsqrt();
   const at::MemoryFormat format = layout_of(in.x);
