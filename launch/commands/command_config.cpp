@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/strict_json.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/base/suggestion.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/launch/commands/commands.h"
