@@ -24,6 +24,7 @@ class RunOutput {
   RunOutput& operator=(const RunOutput&) = delete;
 
   std::optional<CheckpointContents>& checkpoint() { return recorder_.checkpoint(); }
+  const std::optional<CheckpointContents>& checkpoint() const { return recorder_.checkpoint(); }
   std::vector<TrainingObserver*> observers();
 
  private:

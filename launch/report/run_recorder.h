@@ -33,6 +33,7 @@ class RunRecorder {
   // What a resumed run goes on from; nothing: it starts afresh. For TrainerOptions::resume_from, by
   // std::exchange: it is large.
   std::optional<CheckpointContents>& checkpoint() { return checkpoint_; }
+  const std::optional<CheckpointContents>& checkpoint() const { return checkpoint_; }
   // Losses of the epochs before this start of the run.
   const LearningCurves& curves() const { return curves_; }
   std::vector<TrainingObserver*> observers();
