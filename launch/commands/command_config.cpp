@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/text.h"
 #include "lockstep/core/base/suggestion.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/terminal/console.h"

@@ -121,37 +121,32 @@ int download(const DataOptions& options) {
 void add_import_command(CLI::App& data, const std::shared_ptr<DataOptions>& options, Run& run) {
   ImportOptions& importing = options->importing;
   CLI::App* command = data.add_subcommand(
-      "import",
-      "Import a folder of pictures, or the files of MNIST, Fashion-MNIST, CIFAR-10 or CIFAR-100");
+      "import", "Import folders of pictures, or the files of MNIST, Fashion-MNIST or CIFAR");
   command
       ->add_option(
           "SOURCE",
           options->source,
-          "Folder with class/picture.png or .jpg (in train/ and test/, where there are both), with "
-          "the IDX or .bin files, or a .tar.gz of the latter")
+          "Folder of class folders with pictures, or with IDX or .bin files; a .tar.gz of .bin")
       ->required();
   command->add_option("OUT.h5", options->output, "The file to write")->required();
-  command->add_option("--size",
-                      importing.size,
-                      "Side of the images, 28 to 224 (default: the files' own when all are "
-                      "squares of one size, else 32)");
-  command->add_option("--channels",
-                      importing.channels,
-                      "Pictures: 1 for grey, 3 for colour (default: 1 when all pictures are grey)");
+  command->add_option(
+      "--size",
+      importing.size,
+      "Side of the images, 28 to 224 [the files' own if squares of one size, else 32]");
+  command->add_option(
+      "--channels", importing.channels, "Pictures: 1 for grey, 3 for colour [1 when all are grey]");
   command->add_option("--test-fraction",
                       importing.test_fraction,
-                      "Pictures: share of each class for the test, where there is no test folder "
-                      "(default: 0.2)");
+                      "Pictures without a test folder: share of each class for the test [0.2]");
   command->add_option("--seed", importing.seed, "Pictures: draws the test share")
       ->capture_default_str();
   command->add_flag("--skip-unreadable",
                     importing.skip_unreadable,
                     "Pictures: import the rest when some cannot be read");
   command
-      ->add_option(
-          "--classes",
-          importing.class_names,
-          "MNIST's files: names of the classes, digits or fashion (default: by the folder's name)")
+      ->add_option("--classes",
+                   importing.class_names,
+                   "MNIST's files: names of the classes [by the folder's name]")
       ->check(CLI::IsMember({"digits", "fashion"}));
   command->add_flag("--force", options->force, "Replace an existing file");
   command->footer(

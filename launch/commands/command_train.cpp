@@ -314,8 +314,7 @@ void add_train_command(CLI::App& program, Run& run) {
       "--print-config", options->print_config, "Print the whole configuration and stop");
   train->add_flag("--find-lr",
                   options->find_lr,
-                  "Instead of training, raise the rate from update to update and suggest one "
-                  "(writes lr_finder.json)");
+                  "Instead of training, raise the rate from update to update and suggest one");
   train->add_option("--find-lr-start", options->finder.start, "First rate of the range test [1e-5]")
       ->type_name("RATE");
   train->add_option("--find-lr-end", options->finder.end, "Last rate of the range test [10]")

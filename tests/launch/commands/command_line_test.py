@@ -102,7 +102,7 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 0)
             self.assertIn("--help", result.stdout)
             self.assertIn("Exit codes: 0", result.stdout)
-            self.assertEqual([line for line in result.stdout.splitlines() if len(line) > 140], [])
+            self.assertEqual([line for line in result.stdout.splitlines() if len(line) > 120], [])
 
     def test_the_version_names_the_libraries(self):
         lines = run("--version").stdout.splitlines()
