@@ -3,7 +3,7 @@
 #
 #   launch/setup.sh [--tests] [--slim | --cpu] [--torch VERSION] [--no-packages]
 #
-#   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium,
+#   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium, Doxygen,
 #                     formatters and linters
 #   --slim            also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
 #   --cpu             only that one, whatever the machine has
@@ -51,7 +51,7 @@ read -r torch_version cuda_runtime_version cupti_version torchvision_version < <
 packages=(g++ cmake ninja-build ccache python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev zlib1g-dev
   libjpeg62-turbo-dev)
-if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium); fi
+if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium doxygen); fi
 
 # A tool that came some other way serves as well as its package: another MPI's packages would change which one Debian's links
 # (its alternatives) name.
