@@ -7,7 +7,8 @@ import subprocess
 @functools.cache
 def is_open_mpi(mpirun):
     answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=60)
-    return "Open MPI" in answer.stdout
+    # Its mpiexec calls itself by the name of its launcher.
+    return any(name in answer.stdout for name in ("Open MPI", "OpenRTE", "PRRTE"))
 
 
 def ranks_command(mpirun, ranks):
