@@ -1,8 +1,7 @@
 #!/bin/bash
 # From a fresh clone to a trained model: sets up, builds, makes a small synthetic set, trains on it
 # with two ranks and prints the test accuracy. Says what it does, and at the end how long each step
-# took. The first time most of it goes into the download (1.2 GB) and the build; docs/measurements.md
-# has measured times.
+# took. The first time most of it goes into the download (1.2 GB, or 4.7 GB with CUDA) and the build.
 #
 #   launch/quickstart.sh [--set key=value]...   options go to `lockstep train`
 set -euo pipefail
