@@ -53,7 +53,7 @@ def changed_files(part):
                 base = match[1]
     unrecorded = not base
     if unrecorded:
-        base = git("rev-parse", "--verify", "--quiet", "HEAD~1")
+        base = git("rev-parse", "--verify", "--quiet", "HEAD~1").strip()
     if not base:
         return None, f"no passed run of `tests/thorough.sh --part {part} --record` is recorded"
     commit = git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
