@@ -73,9 +73,9 @@ class BatchPreparer {
     batch.first_position = request.first_position;
     std::vector<int64_t> indices = request.indices;
     const auto n = static_cast<int64_t>(indices.size());
-    if (mixes_) {
+    if (const auto& augmentation = options_.augmentation; mixes_ && augmentation) {
       batch.mixing =
-          draw_mixing(*options_.augmentation, shape_, options_.seed, options_.epoch, request.batch);
+          draw_mixing(*augmentation, shape_, options_.seed, options_.epoch, request.batch);
       // The slice behind its first image's partner; an empty one has none to mix.
       if (n > 0) indices.insert(indices.begin(), request.index_before);
     }

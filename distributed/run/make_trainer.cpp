@@ -36,9 +36,8 @@ void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice
 // Contiguous images for a program's own model: which layout it prefers is not known.
 BatchFormat format_for(const Config& config, const DeviceChoice& device, bool own_model) {
   if (!own_model) return batch_format(config, device.device);
-  return {.device = device.device,
-          .dtype = config.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat,
-          .channels_last = false};
+  return {
+      .device = device.device, .dtype = compute_dtype(config.precision), .channels_last = false};
 }
 
 void make_model_and_step(TrainerParts& parts,

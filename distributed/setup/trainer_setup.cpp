@@ -12,10 +12,14 @@ void set_math_mode(Precision precision) {
   at::globalContext().setAllowTF32CuDNN(precision == Precision::kTf32);
 }
 
+at::ScalarType compute_dtype(Precision precision) {
+  return precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+}
+
 BatchFormat batch_format(const Config& config, at::Device device) {
   BatchFormat format;
   format.device = device;
-  format.dtype = config.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+  format.dtype = compute_dtype(config.precision);
   format.channels_last =
       find_model(config.model.name).prefers_channels_last(format.dtype, device.type());
   return format;

@@ -13,6 +13,10 @@ namespace lockstep {
 // Allows TF32 for `tf32` alone (cuBLAS and cuDNN).
 void set_math_mode(Precision precision);
 
+// What images and activations are computed in: bfloat16 or float32.
+at::ScalarType compute_dtype(Precision precision);
+
+// In the layout that the configured model prefers there.
 BatchFormat batch_format(const Config& config, at::Device device);
 FlatOptions flat_options(const Config& config, const BatchFormat& format);
 

@@ -216,8 +216,9 @@ class RunCharts {
     chart.x_name = "learning rate";
     chart.logarithmic_x = true;
     for (size_t i = 0; i < runs_.size(); ++i) {
-      if (!runs_[i].learning_rate_test) continue;
-      const LearningRateTest& test = *runs_[i].learning_rate_test;
+      const std::optional<LearningRateTest>& found = runs_[i].learning_rate_test;
+      if (!found) continue;
+      const LearningRateTest& test = *found;
       std::vector<ChartPoint> single_updates, smoothed;
       const double first = test.points.empty() ? kUnknown : test.points.front().smoothed_loss;
       for (const auto& point : test.points) {

@@ -64,6 +64,8 @@ job=$(submit requeued srun 40)
 wait_until 120 under_way requeued 3 || fail "job $job does not train"
 scancel --batch --signal=USR1 "$job"  # what --signal=B:USR1@120 does two minutes before the end
 wait_until 60 waits_again "$job" || fail "job $job did not go back into the queue"
+# Slurm refuses a job that starts again within the second in which it was put back ("Job credential revoked"); by itself it would wait two minutes.
+sleep 2
 scontrol update JobId="$job" StartTime=now
 wait_until 180 completed "$job" || fail "requeued job $job is $(state_of "$job")"
 python3 "$here/check_run.py" "$folder/requeued" --ranks 2 --hosts 1 --steps 40 || fail "the requeued job"
