@@ -23,6 +23,7 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kLongest{10.0 * 365 * 24 * 3600};  // so that no deadline overflows the clock
 constexpr Seconds kFileTimeout{3600.0};
+constexpr std::chrono::milliseconds kShortestPeerCheck{100};
 constexpr Seconds kExplanationGrace{3.0};
 constexpr Seconds kLastResortGrace{1.0};
 // A wait longer than this part of its deadline is worth a warning.
@@ -39,11 +40,15 @@ struct Operation {
   bool warned = false;
   int64_t number = 0;
   Clock::time_point start, warning, deadline;
+  Clock::time_point peer_check;  // the next one
   std::thread::id thread;
   std::array<char, 64> label{};
 
   std::string_view name() const { return label.data(); }
-  Clock::time_point next_event() const { return warned ? deadline : std::min(warning, deadline); }
+  Clock::time_point next_event() const {
+    const Clock::time_point end = std::min(deadline, peer_check);
+    return warned ? end : std::min(warning, end);
+  }
 };
 
 // Ends the process after `grace` whatever the other threads wait for.
@@ -79,6 +84,7 @@ struct Watchdog::State {
   std::string name = fmt::format("process {}", getpid());
   Explainer explainer;
   Publisher publisher;
+  PeerCheck peer_is_lost;
   std::function<void()> last_resort;
   OnExpiry on_expiry;
   bool told_host = false;  // on_expiry has been called
@@ -86,29 +92,34 @@ struct Watchdog::State {
 
   int64_t begin(std::string_view label, std::optional<Seconds> given, bool files);
   Clock::duration file_timeout() const { return std::max(to_clock(kFileTimeout), default_timeout); }
-  // Of an operation that the calling thread begins without a deadline of its own.
-  Clock::duration usual_timeout() const;
+  Clock::duration peer_check_interval() const {
+    return std::max<Clock::duration>(default_timeout, kShortestPeerCheck);
+  }
+  // Whether the calling thread is within work on files.
+  bool within_files() const;
   void end(int64_t slot);
   void run();
+  // Whether an operation that waits by the deadline of file work has lost the peer it waits for.
+  bool lost_peer(Operation& operation, Clock::time_point now) const;
   const Operation& innermost(const Operation& outer) const;
   std::string describe(const Operation& operation, const char* verb, Clock::time_point now) const;
   // Returns where the host program has a policy of its own.
   void expire(Operation& operation, Clock::time_point now);
 };
 
-Clock::duration Watchdog::State::usual_timeout() const {
+bool Watchdog::State::within_files() const {
   const auto this_thread = std::this_thread::get_id();
-  const bool within_files = std::ranges::any_of(operations, [&](const Operation& operation) {
+  return std::ranges::any_of(operations, [&](const Operation& operation) {
     return operation.active && operation.files && operation.thread == this_thread;
   });
-  return within_files ? file_timeout() : default_timeout;
 }
 
 int64_t Watchdog::State::begin(std::string_view label, std::optional<Seconds> given, bool files) {
   const std::lock_guard lock(mutex);
-  const Clock::duration timeout = files   ? file_timeout()
-                                  : given ? to_clock(*given)
-                                          : usual_timeout();
+  const bool by_files = files || (!given && within_files());
+  const Clock::duration timeout = by_files ? file_timeout()
+                                  : given  ? to_clock(*given)
+                                           : default_timeout;
   auto slot = std::ranges::find(operations, false, &Operation::active);
   if (slot == operations.end()) slot = operations.insert(operations.end(), Operation{});
   slot->active = true;
@@ -118,6 +129,7 @@ int64_t Watchdog::State::begin(std::string_view label, std::optional<Seconds> gi
   slot->start = Clock::now();
   slot->deadline = slot->start + timeout;
   slot->warning = slot->start + std::chrono::duration_cast<Clock::duration>(timeout * kWarnAfter);
+  slot->peer_check = by_files ? slot->start + peer_check_interval() : Clock::time_point::max();
   slot->thread = std::this_thread::get_id();
   const size_t length = std::min(label.size(), slot->label.size() - 1);
   std::memcpy(slot->label.data(), label.data(), length);
@@ -162,9 +174,15 @@ std::string Watchdog::State::describe(const Operation& operation,
   return text;
 }
 
+bool Watchdog::State::lost_peer(Operation& operation, Clock::time_point now) const {
+  if (now < operation.peer_check) return false;
+  operation.peer_check = now + peer_check_interval();
+  return peer_is_lost && peer_is_lost();
+}
+
 void Watchdog::State::expire(Operation& operation, Clock::time_point now) {
   if (on_expiry) {
-    operation.deadline = Clock::time_point::max();
+    operation.deadline = operation.peer_check = Clock::time_point::max();
     if (!std::exchange(told_host, true)) on_expiry(describe(operation, "waited", now));
     return;
   }
@@ -184,7 +202,7 @@ void Watchdog::State::run() {
     wake_at = Clock::time_point::max();
     for (Operation& operation : operations) {
       if (!operation.active) continue;
-      if (now >= operation.deadline) expire(operation, now);
+      if (now >= operation.deadline || lost_peer(operation, now)) expire(operation, now);
       if (!operation.warned && now >= operation.warning) {
         operation.warned = true;
         print_line(describe(operation, "still waiting after", now));
@@ -254,6 +272,11 @@ void Watchdog::set_on_expiry(OnExpiry on_expiry) {
 void Watchdog::set_publisher(Publisher publisher) {
   const std::lock_guard lock(state_->mutex);
   state_->publisher = std::move(publisher);
+}
+
+void Watchdog::set_peer_check(PeerCheck peer_is_lost) {
+  const std::lock_guard lock(state_->mutex);
+  state_->peer_is_lost = std::move(peer_is_lost);
 }
 
 void Watchdog::set_last_resort(std::function<void()> last_resort) {

@@ -40,7 +40,8 @@ class Watchdog {
 
   // Work on files that peers wait for, and the wait for it: a slow disk is no lost peer. While the
   // guard lives, "files: <label>" is under way with the deadline file_timeout(), and by that stands
-  // what this thread begins to wait for without a deadline of its own.
+  // what this thread begins to wait for without a deadline of its own. A peer that is known to be
+  // lost (set_peer_check) is waited for by the default timeout all the same.
   Guard watch_files(std::string_view label);
   // An hour, or the default timeout where that is longer.
   std::chrono::duration<double> file_timeout() const;
@@ -49,10 +50,14 @@ class Watchdog {
   // Called from the watchdog's thread when an operation has waited long, to add what is known of
   // peers ("rank 1 on host b is in …"), and again on expiry, before the process ends.
   using Explainer = std::function<std::string(std::string_view label)>;
+  // Called from the watchdog's thread during file work, each time that the default timeout has
+  // passed once more: whether a peer is known to be stopped or dead, which no disk explains.
+  using PeerCheck = std::function<bool()>;
   // Told of each operation that begins and of its end, under the watchdog's lock: must be quick.
   using Publisher = std::function<void(int64_t operation, std::string_view label, bool begins)>;
   void set_explainer(Explainer explainer);
   void set_publisher(Publisher publisher);
+  void set_peer_check(PeerCheck peer_is_lost);
   // Called in a thread of its own after the message is printed; the process ends when it returns,
   // or after one second. Ends the peers (MPI_Abort) where the launcher would not.
   void set_last_resort(std::function<void()> last_resort);

@@ -140,6 +140,7 @@ void connect_watchdog(MpiSession::Impl& impl) {
   impl.watchdog.set_publisher([board](int64_t operation, std::string_view label, bool begins) {
     board->publish(operation, label, begins);
   });
+  impl.watchdog.set_peer_check([board] { return board->peer_is_lost(); });
   impl.watchdog.set_explainer([board](std::string_view label) { return board->explain(label); });
 }
 
@@ -183,6 +184,7 @@ MpiSession::~MpiSession() {
   try {
     watchdog.set_publisher(nullptr);
     watchdog.set_explainer(nullptr);
+    watchdog.set_peer_check(nullptr);
     {
       const Watchdog::Guard guard = watchdog.watch("freeing the communicators");
       impl_->board->publish_end();

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -193,6 +194,14 @@ std::string ProgressBoard::explain(std::string_view label) const {
   if (topology.num_hosts > 1)
     text += fmt::format("{}the ranks of other hosts are not known", text.empty() ? "" : "; ");
   return text;
+}
+
+bool ProgressBoard::peer_is_lost() const {
+  return std::ranges::any_of(impl_->entries, [this](const Entry* entry) {
+    if (entry == impl_->own) return false;
+    const Snapshot rank = read_entry(*entry);
+    return rank.phase != kLeft && !process_state(rank).empty();
+  });
 }
 
 }  // namespace lockstep

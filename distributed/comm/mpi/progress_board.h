@@ -31,6 +31,8 @@ class ProgressBoard {
   // Names the ranks that are not in `label`: "rank 1 on host b is missing: it last finished
   // operation 7 'control record' and has been silent for 12.0 s".
   std::string explain(std::string_view label) const;
+  // Whether the process of another rank of this host is stopped, or has ended before publish_end().
+  bool peer_is_lost() const;
 
  private:
   struct Impl;

@@ -2,7 +2,9 @@
 #include "lockstep/distributed/comm/session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -167,6 +169,20 @@ TEST(FileTimeout, IsAnHourOrTheDefaultWhereThatIsLonger) {
   EXPECT_EQ(watchdog.file_timeout(), std::chrono::hours(1));
   watchdog.set_default_timeout(std::chrono::hours(2));
   EXPECT_EQ(watchdog.file_timeout(), std::chrono::hours(2));
+}
+
+TEST(FileTimeout, EndsWithTheDefaultOnceAPeerIsKnownToBeLost) {
+  Watchdog watchdog(std::chrono::milliseconds(200));
+  std::atomic<bool> lost = false;
+  std::promise<std::string> told;
+  watchdog.set_peer_check([&] { return lost.load(); });
+  watchdog.set_on_expiry([&](const std::string& message) { told.set_value(message); });
+  const auto guard = watchdog.watch_files("saving");
+  auto message = told.get_future();
+  EXPECT_EQ(message.wait_for(std::chrono::milliseconds(600)), std::future_status::timeout);
+  lost = true;
+  ASSERT_EQ(message.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_NE(message.get().find("files: saving"), std::string::npos);
 }
 
 TEST_P(PreflightTest, OneRanksErrorInWorkOnFilesIsEveryRanksError) {

@@ -139,24 +139,12 @@ class Faults(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         self.assertIn("resuming after update", result.stdout)
 
-    def freeze(self, job, rank):
-        """Freezes a rank and returns what the job says when it ends. One that is frozen while it works on
-        files is waited for by their longer deadline: it goes on then, to be frozen at another moment."""
-        for attempt in range(8):
-            os.kill(rank, signal.SIGSTOP)
-            try:
-                return job.communicate(timeout=DEADLINE + 6)[0]
-            except subprocess.TimeoutExpired:
-                os.kill(rank, signal.SIGCONT)
-                time.sleep(0.2 + 0.13 * attempt)
-        job.kill()
-        self.fail("the job hangs")
-
     def test_a_frozen_rank_is_named_and_ends_the_job(self):
         for frozen in (1, 0):
             with self.subTest(rank=frozen):
                 job, ranks, run = self.start(f"frozen{frozen}")
-                output = self.freeze(job, ranks[frozen])
+                os.kill(ranks[frozen], signal.SIGSTOP)
+                output = self.end(job, DEADLINE + 10)
                 self.assertEqual(job.returncode, 70, output)
                 self.assertIn(f"rank {frozen}", output)
                 self.assertIn("waited", output)
