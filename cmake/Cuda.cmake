@@ -21,3 +21,5 @@ if(LOCKSTEP_WITH_CUDA)
     message(STATUS "Lockstep: no CUDA toolkit (nvcc) found: building for CPUs only")
   endif()
 endif()
+# For scripts, in CMakeCache.txt.
+set(LOCKSTEP_CUDA_FOUND ${LOCKSTEP_CUDA_FOUND} CACHE INTERNAL "Whether the build has CUDA kernels")

@@ -53,7 +53,7 @@ if [[ $(mpirun --version) == *"Open MPI"* ]]; then  # MPICH's mpirun asks for no
   if [[ $EUID == 0 ]]; then ranks+=(--allow-run-as-root); fi
 fi
 options=()
-if grep -q '^CMAKE_CUDA_COMPILER:' build/CMakeCache.txt && [[ $(nvidia-smi --list-gpus 2> /dev/null | wc -l) == 1 ]]; then
+if grep -q '^LOCKSTEP_CUDA_FOUND:INTERNAL=ON' build/CMakeCache.txt && [[ $(nvidia-smi --list-gpus 2> /dev/null | wc -l) == 1 ]]; then
   options+=(--set distributed.backend=mpi --set distributed.allow_shared_gpu=true)
 fi
 
