@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The documents hold together: links and paths lead somewhere, the README stays short, the configuration's
-reference is the program's own.
+reference is the program's own, the diffs of extending.md fit the code.
 
 usage: docs_test.py PROGRAM SOURCE_FOLDER
 """
@@ -93,6 +93,20 @@ class Documents(unittest.TestCase):
         self.assertGreater(len(commands), 8)
         guide = (SOURCE / "docs" / "guide.md").read_text()
         self.assertEqual([name for name in commands if f"| `{name}" not in guide], [])
+
+    def test_the_diffs_of_extending_fit_the_code(self):
+        text = (SOURCE / "docs" / "extending.md").read_text()
+        diffs = re.findall(r"^```diff\n(.*?)^```$", text, re.M | re.S)
+        self.assertGreater(len(diffs), 4)
+        for diff in diffs:
+            result = subprocess.run(
+                ["git", "apply", "--check", "-"],
+                input=diff,
+                capture_output=True,
+                text=True,
+                cwd=SOURCE,
+            )
+            self.assertEqual(result.returncode, 0, result.stderr)
 
 
 unittest.main(argv=sys.argv[:1], verbosity=2)
