@@ -23,6 +23,10 @@ uint64_t block_digest(std::span<const int32_t> labels, std::span<const uint8_t> 
   return XXH3_64bits_digest(state.get());
 }
 
+uint64_t images_digest(std::span<const uint8_t> images) {
+  return XXH3_64bits(images.data(), images.size_bytes());
+}
+
 std::string image_set_digest(const ImageSetInfo& info,
                              const std::array<std::vector<uint64_t>, 2>& block_digests) {
   std::string head = fmt::format("image set 1: {} + {} of {} x {} x {}; {} classes",

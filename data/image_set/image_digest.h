@@ -14,6 +14,9 @@ namespace lockstep {
 // xxh3-64 over the labels' bytes (int32, little-endian), then the images'.
 uint64_t block_digest(std::span<const int32_t> labels, std::span<const uint8_t> images);
 
+// xxh3-64 over the bytes of images alone: not in the file, but noted of images that were verified.
+uint64_t images_digest(std::span<const uint8_t> images);
+
 // xxh3-128, 32 hex digits, over shapes, class names, mean, std and all block digests. Two files of
 // the same data have the same.
 std::string image_set_digest(const ImageSetInfo& info,

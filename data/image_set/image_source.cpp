@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/data/image_set/image_digest.h"
 
 namespace lockstep {
 namespace {
 
-constexpr int64_t kImagesPerRead = schema::kMaxImagesPerChunk;
+constexpr int64_t kImagesPerChunk = schema::kMaxImagesPerChunk;
+constexpr int64_t kChunksPerBlock = kImagesPerBlock / kImagesPerChunk;
+static_assert(kImagesPerBlock % kImagesPerChunk == 0);
 
 int64_t split_offset(const ImageSetInfo& info, Split split) {
   return split == Split::kTrain ? 0 : info.count(Split::kTrain) * info.image_bytes();
@@ -43,6 +46,26 @@ int64_t block_bytes(const ImageSetInfo& info, Split split, int64_t block) {
          info.image_bytes();
 }
 
+// Calls use(split, block, images) likewise, with the block's images, read and verified.
+template <typename Use>
+void read_own_blocks(const ImageFile& file, int64_t part, int64_t num_parts, const Use& use) {
+  std::vector<uint8_t> images;
+  for_each_own_block(
+      file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
+        images.resize(static_cast<size_t>(block_bytes(file.info(), split, block)));
+        file.read_block(split, block, labels, images);
+        use(split, block, images);
+      });
+}
+
+int64_t chunks_of(const ImageSetInfo& info, Split split) {
+  return (info.count(split) + kImagesPerChunk - 1) / kImagesPerChunk;
+}
+
+int64_t first_chunk(const ImageSetInfo& info, Split split) {
+  return split == Split::kTrain ? 0 : chunks_of(info, Split::kTrain);
+}
+
 class ResidentSource final : public ImageSource {
  public:
   ResidentSource(const ImageSetInfo& info, std::span<const uint8_t> memory)
@@ -70,8 +93,13 @@ class ResidentSource final : public ImageSource {
 
 class StreamingSource final : public ImageSource {
  public:
-  StreamingSource(const std::string& path, int64_t cache_bytes)
-      : file_(path), cache_bytes_(cache_bytes) {}
+  StreamingSource(const ImageFile& file, std::span<const uint64_t> digests, int64_t cache_bytes)
+      : file_(file), digests_(digests), cache_bytes_(cache_bytes) {
+    LOCKSTEP_CHECK(static_cast<int64_t>(digests.size()) == num_chunks(file.info()),
+                   "{} digests of {} chunks",
+                   digests.size(),
+                   num_chunks(file.info()));
+  }
 
   void gather(Split split, std::span<const int64_t> indices, uint8_t* out) override {
     const std::lock_guard lock(mutex_);
@@ -86,11 +114,11 @@ class StreamingSource final : public ImageSource {
     for (const size_t position : order) {
       const int64_t index = indices[position];
       check_index(info, split, index);
-      if (index / kImagesPerRead != current) {
-        current = index / kImagesPerRead;
+      if (index / kImagesPerChunk != current) {
+        current = index / kImagesPerChunk;
         chunk = &find_or_read(split, current);
       }
-      const size_t offset = static_cast<size_t>(index % kImagesPerRead) * bytes;
+      const size_t offset = static_cast<size_t>(index % kImagesPerChunk) * bytes;
       std::memcpy(out + position * bytes, chunk->images.data() + offset, bytes);
     }
   }
@@ -109,8 +137,8 @@ class StreamingSource final : public ImageSource {
       chunks_.splice(chunks_.begin(), chunks_, found->second);
       return chunks_.front();
     }
-    const int64_t first = number * kImagesPerRead;
-    const int64_t count = std::min(kImagesPerRead, file_.info().count(split) - first);
+    const int64_t first = number * kImagesPerChunk;
+    const int64_t count = std::min(kImagesPerChunk, file_.info().count(split) - first);
     Chunk chunk{key, std::vector<uint8_t>(static_cast<size_t>(count * file_.info().image_bytes()))};
     while (!chunks_.empty() &&
            held_bytes_ + static_cast<int64_t>(chunk.images.size()) > cache_bytes_) {
@@ -119,14 +147,33 @@ class StreamingSource final : public ImageSource {
       chunks_.pop_back();
     }
     file_.read_images(split, first, count, chunk.images);
+    require_unchanged(split, number, chunk.images);
     held_bytes_ += static_cast<int64_t>(chunk.images.size());
     chunks_.push_front(std::move(chunk));
     places_[key] = chunks_.begin();
     return chunks_.front();
   }
 
+  // HDF5's checksum tells less: what a file that was cut short lacks is read as zeros, and theirs
+  // is zero; another set copied over the file brings its own.
+  void require_unchanged(Split split, int64_t number, std::span<const uint8_t> images) const {
+    const ImageSetInfo& info = file_.info();
+    const auto place = static_cast<size_t>(first_chunk(info, split) + number);
+    if (images_digest(images) == digests_[place]) return;
+    const int64_t first = number * kImagesPerChunk;
+    throw_error(ExitCode::kBadData,
+                "{}: the {} images {} to {} are no longer what they were when the file was opened "
+                "and verified: it has been changed or cut short since. Put the whole file back and "
+                "start again; a run that has saved its state goes on by --resume.",
+                info.path,
+                to_string(split),
+                first,
+                std::min(first + kImagesPerChunk, info.count(split)) - 1);
+  }
+
   std::mutex mutex_;
-  const ImageFile file_;
+  const ImageFile& file_;
+  const std::span<const uint64_t> digests_;
   const int64_t cache_bytes_;
   int64_t held_bytes_ = 0;
   std::list<Chunk> chunks_;
@@ -165,17 +212,38 @@ std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
   return std::make_unique<ResidentSource>(info, memory);
 }
 
-std::unique_ptr<ImageSource> make_streaming_source(const std::string& path, int64_t cache_bytes) {
-  return std::make_unique<StreamingSource>(path, cache_bytes);
+void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts) {
+  read_own_blocks(file, part, num_parts, [](Split, int64_t, const std::vector<uint8_t>&) {});
 }
 
-void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts) {
-  std::vector<uint8_t> buffer;
-  for_each_own_block(
-      file, part, num_parts, [&](Split split, int64_t block, std::span<const int32_t> labels) {
-        buffer.resize(static_cast<size_t>(block_bytes(file.info(), split, block)));
-        file.read_block(split, block, labels, buffer);
+int64_t num_chunks(const ImageSetInfo& info) {
+  return chunks_of(info, Split::kTrain) + chunks_of(info, Split::kTest);
+}
+
+void fill_chunk_digests(const ImageFile& file,
+                        std::span<uint64_t> digests,
+                        int64_t part,
+                        int64_t num_parts) {
+  const ImageSetInfo& info = file.info();
+  LOCKSTEP_CHECK(static_cast<int64_t>(digests.size()) == num_chunks(info),
+                 "{} digests of {} chunks",
+                 digests.size(),
+                 num_chunks(info));
+  const auto chunk_bytes = static_cast<size_t>(kImagesPerChunk * info.image_bytes());
+  read_own_blocks(
+      file, part, num_parts, [&](Split split, int64_t block, std::span<const uint8_t> images) {
+        auto chunk = static_cast<size_t>(first_chunk(info, split) + block * kChunksPerBlock);
+        for (size_t begin = 0; begin < images.size(); begin += chunk_bytes, ++chunk) {
+          const size_t bytes = std::min(chunk_bytes, images.size() - begin);
+          digests[chunk] = images_digest(images.subspan(begin, bytes));
+        }
       });
+}
+
+std::unique_ptr<ImageSource> make_streaming_source(const ImageFile& file,
+                                                   std::span<const uint64_t> digests,
+                                                   int64_t cache_bytes) {
+  return std::make_unique<StreamingSource>(file, digests, cache_bytes);
 }
 
 }  // namespace lockstep

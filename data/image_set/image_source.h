@@ -32,13 +32,28 @@ void fill_resident(const ImageFile& file,
 std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
                                                   std::span<const uint8_t> memory);
 
-// Reads images as they are asked for, whole chunks at a time in file order, holding at most
-// cache_bytes of them. Blocks are verified beforehand by verify_blocks; each chunk read is guarded
-// by its fletcher32 checksum.
-std::unique_ptr<ImageSource> make_streaming_source(const std::string& path, int64_t cache_bytes);
-
 // Reads this part's share of blocks once and checks their digests. Throws Error(kBadData) naming
 // the block.
 void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts);
+
+// Chunks of 16 images (the last of a split may have fewer), in which a streaming source reads: all
+// of the training images, then all of the test images.
+int64_t num_chunks(const ImageSetInfo& info);
+
+// As verify_blocks, and notes the digests of this part's chunks in `digests` (num_chunks() of them;
+// the other parts' are somebody else's).
+void fill_chunk_digests(const ImageFile& file,
+                        std::span<uint64_t> digests,
+                        int64_t part,
+                        int64_t num_parts);
+
+// Reads images as they are asked for, whole chunks at a time in file order, holding at most
+// cache_bytes of them. Every chunk read must still have its digest: gather throws Error(kBadData),
+// naming file and images, where the file has been changed or cut short since it was verified. File
+// and digests (filled by all parts) must outlive the source, which alone reads the file from then
+// on.
+std::unique_ptr<ImageSource> make_streaming_source(const ImageFile& file,
+                                                   std::span<const uint64_t> digests,
+                                                   int64_t cache_bytes);
 
 }  // namespace lockstep

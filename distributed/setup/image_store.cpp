@@ -8,6 +8,8 @@
 namespace lockstep {
 
 struct ImageStore::Impl {
+  void stream(Session& session, int64_t cache_bytes);
+
   std::optional<ImageFile> file;
   std::vector<int32_t> labels[2];
   std::unique_ptr<SharedMemory> shared;
@@ -15,6 +17,23 @@ struct ImageStore::Impl {
   std::unique_ptr<ImageSource> source;
   int64_t bytes = 0;
 };
+
+// Each host verifies its own file, which may be a copy of the others', and its ranks share what
+// they have noted of it.
+void ImageStore::Impl::stream(Session& session, int64_t cache_bytes) {
+  const Topology& topology = session.topology();
+  const int64_t chunks = num_chunks(file->info());
+  const int64_t digest_bytes = chunks * static_cast<int64_t>(sizeof(uint64_t));
+  shared = session.share_memory(digest_bytes);
+  bytes = cache_bytes * topology.local_size + digest_bytes;
+  const std::span<uint64_t> digests(reinterpret_cast<uint64_t*>(shared->bytes().data()),
+                                    static_cast<size_t>(chunks));
+  agree_on_files(session.control(), "checking the data file", [&] {
+    fill_chunk_digests(*file, digests, topology.local_rank, topology.local_size);
+  });
+  shared->synchronise();
+  source = make_streaming_source(*file, digests, cache_bytes);
+}
 
 ImageStore::ImageStore(Session& session, const DataConfig& config, const std::string& path)
     : impl_(std::make_unique<Impl>()) {
@@ -32,11 +51,7 @@ ImageStore::ImageStore(Session& session, const DataConfig& config, const std::st
 
   const int64_t bytes = resident_bytes(impl.file->info());
   if (config.cache == ImageCache::kStream) {
-    impl.bytes = config.stream_cache_bytes * topology.local_size;
-    agree_on_files(control, "checking the data file", [&] {
-      verify_blocks(*impl.file, topology.rank, topology.world_size);
-    });
-    impl.source = make_streaming_source(path, config.stream_cache_bytes);
+    impl.stream(session, config.stream_cache_bytes);
     return;
   }
   std::span<uint8_t> memory;

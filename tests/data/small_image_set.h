@@ -35,8 +35,11 @@ inline uint8_t small_set_byte(Split split, int64_t image, int64_t offset) {
 
 inline int32_t small_set_label(int64_t image) { return static_cast<int32_t>((image * 5 + 2) % 3); }
 
-// Images of 3 x 4 x 5 bytes in 3 classes.
-inline void write_small_set(const std::string& path, int64_t train, int64_t test) {
+// Images of 3 x 4 x 5 bytes in 3 classes. `shift` makes other images of the same labels.
+inline void write_small_set(const std::string& path,
+                            int64_t train,
+                            int64_t test,
+                            uint8_t shift = 0) {
   ImageFileWriter writer(path,
                          {.channels = 3,
                           .height = 4,
@@ -48,7 +51,7 @@ inline void write_small_set(const std::string& path, int64_t train, int64_t test
     std::vector<int32_t> labels;
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t offset = 0; offset < 60; ++offset)
-        images.push_back(small_set_byte(split, i, offset));
+        images.push_back(static_cast<uint8_t>(small_set_byte(split, i, offset) + shift));
       labels.push_back(small_set_label(i));
     }
     // In two uneven parts: how the images come must not show in the file.

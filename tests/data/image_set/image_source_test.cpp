@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "tests/data/small_image_set.h"
@@ -65,11 +67,20 @@ TEST(ResidentSource, EachByteIsFilledByExactlyOnePart) {
   EXPECT_TRUE(std::all_of(writers.begin(), writers.end(), [](int n) { return n == 1; }));
 }
 
-TEST(StreamingSource, GathersTheSameWithAnyCache) {
+// Noted by several parts, each of its own blocks.
+std::vector<uint64_t> chunk_digests(const ImageFile& file, int64_t parts = 1) {
+  std::vector<uint64_t> digests(static_cast<size_t>(num_chunks(file.info())));
+  for (int64_t part = 0; part < parts; ++part) fill_chunk_digests(file, digests, part, parts);
+  return digests;
+}
+
+TEST(StreamingSource, GathersTheSameWithAnyCacheAndAnyParts) {
   const TemporaryFolder folder;
   write_small_set(folder / "set.h5", 1030, 37);
+  const ImageFile file(folder / "set.h5");
   for (const int64_t cache_bytes : {0, 1000, 5000, 1 << 20}) {
-    const auto source = make_streaming_source(folder / "set.h5", cache_bytes);
+    const std::vector<uint64_t> digests = chunk_digests(file, 1 + cache_bytes % 3);
+    const auto source = make_streaming_source(file, digests, cache_bytes);
     for (int repetition = 0; repetition < 2; ++repetition) {
       expect_right_images(*source, Split::kTrain, 1030);
       expect_right_images(*source, Split::kTest, 37);
@@ -80,7 +91,9 @@ TEST(StreamingSource, GathersTheSameWithAnyCache) {
 TEST(StreamingSource, ServesSeveralThreads) {
   const TemporaryFolder folder;
   write_small_set(folder / "set.h5", 1030, 37);
-  const auto source = make_streaming_source(folder / "set.h5", 5000);
+  const ImageFile file(folder / "set.h5");
+  const std::vector<uint64_t> digests = chunk_digests(file);
+  const auto source = make_streaming_source(file, digests, 5000);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
@@ -89,6 +102,57 @@ TEST(StreamingSource, ServesSeveralThreads) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// A streamed file that was verified, then changed by `change`. What gathering image 20 and its like
+// then throws.
+Error refusal_after(const std::string& path, const std::function<void()>& change) {
+  const std::vector<uint64_t> digests = chunk_digests(ImageFile(path));
+  const ImageFile file(path);  // opened anew, so that the library holds no image of it yet
+  const auto source = make_streaming_source(file, digests, 5000);
+  change();
+  const std::vector<int64_t> indices{3, 20};
+  std::vector<uint8_t> images(120);
+  return error_of([&] { source->gather(Split::kTrain, indices, images.data()); });
+}
+
+// The library reads zeros where a file has ended, and takes them: their checksum is zero.
+TEST(StreamingSource, RefusesAFileThatWasCutShortSinceItWasVerified) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "set.h5";
+  for (const int64_t bytes : {0, 1000}) {
+    write_small_set(path, 3000, 10);
+    const Error error = refusal_after(
+        path, [&] { std::filesystem::resize_file(path, static_cast<uintmax_t>(bytes)); });
+    EXPECT_EQ(error.code(), ExitCode::kBadData) << bytes;
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(path)) << bytes;
+    std::filesystem::remove(path);
+  }
+}
+
+// Sound in itself, of the same size, in the same file: other images all the same.
+TEST(StreamingSource, RefusesAnotherSetThatWasCopiedOverTheFile) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "set.h5";
+  write_small_set(path, 3000, 10);
+  write_small_set(folder / "other.h5", 3000, 10, 1);
+  const std::string other = read_bytes(folder / "other.h5");
+  ASSERT_EQ(other.size(), std::filesystem::file_size(path));
+  const Error error = refusal_after(path, [&] { write_bytes(path, other); });
+  EXPECT_EQ(error.code(), ExitCode::kBadData);
+  EXPECT_THAT(error.what(),
+              ::testing::HasSubstr(path + ": the train images 0 to 15 are no longer"));
+}
+
+TEST(StreamingSource, GoesOnWithTheFileItHasOpenedWhenAnotherTakesItsName) {
+  const TemporaryFolder folder;
+  write_small_set(folder / "set.h5", 1030, 37);
+  const ImageFile file(folder / "set.h5");
+  const std::vector<uint64_t> digests = chunk_digests(file);
+  const auto source = make_streaming_source(file, digests, 1000);
+  write_small_set(folder / "other.h5", 1030, 37, 1);
+  std::filesystem::rename(folder / "other.h5", folder / "set.h5");
+  expect_right_images(*source, Split::kTrain, 1030);
 }
 
 TEST(VerifyBlocks, OnlyThePartWithTheDamagedBlockRefusesTheFile) {

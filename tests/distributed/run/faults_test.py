@@ -7,6 +7,7 @@ usage: faults_test.py PROGRAM MPIRUN
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,18 @@ class Faults(unittest.TestCase):
         output = self.end(job, 15)
         self.assertEqual(job.returncode, 75, output)
         self.assert_resumable(run)
+
+    def test_a_file_cut_short_while_it_is_streamed_ends_the_job(self):
+        """What the file lacks from then on is read as zeros, whose checksum is zero."""
+        data = os.path.join(self.folder.name, "streamed.h5")
+        shutil.copy(self.data, data)
+        settings = [f"data.file={data}", "data.cache=stream", "data.stream_cache_bytes=1"]
+        job, _, run = self.start("cut", *(w for s in settings for w in ("--set", s)))
+        os.truncate(data, 1000)
+        output = self.end(job, 20)
+        self.assertEqual(job.returncode, 65, output)
+        self.assertIn(data, output)
+        self.assert_resumable(run)  # with the same images in another place
 
     def test_a_slow_disk_ends_no_job(self):
         """Rank 0's disk takes longer than peers are waited for, wherever they wait for it."""
