@@ -12,6 +12,8 @@
 #include "lockstep/core/base/sha256.h"
 #include "lockstep/core/base/text.h"
 #include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/weights/class_names.h"
+#include "lockstep/core/weights/class_rows.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/core/weights/weights.h"
 
@@ -151,7 +153,8 @@ std::string advice(const Tensors& own, const Tensors& given, const SafetensorsFi
 
 InitialWeights load_initial_weights(ImageClassifier& model,
                                     FlatParameters& parameters,
-                                    const std::string& path) {
+                                    const std::string& path,
+                                    const std::vector<std::string>& class_names) {
   const std::string bytes = read_weights_file(path);
   const SafetensorsFile file = parse_safetensors(bytes, path);
   const NamedTensors exported = export_weights(model, parameters);
@@ -160,8 +163,12 @@ InitialWeights load_initial_weights(ImageClassifier& model,
   InitialWeights result{
       .sha256 = sha256_hex(bytes),
       .notes = {fmt::format("starting from {} ({} tensors)", path, given.size())}};
-  const std::vector<std::string> fresh = FreshParts(model, own, given).keep();
-  result.notes.insert(result.notes.end(), fresh.begin(), fresh.end());
+  const auto tell = [&](const std::vector<std::string>& notes) {
+    result.notes.insert(result.notes.end(), notes.begin(), notes.end());
+  };
+  if (const auto trained = classes_in(file.metadata); trained && !class_names.empty())
+    tell(match_class_rows(model.last_layers(), *trained, class_names, own, given));
+  tell(FreshParts(model, own, given).keep());
   require_finite(given, path);
   try {
     import_weights(model, parameters, {given.begin(), given.end()}, path);

@@ -20,6 +20,7 @@ namespace lockstep {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
@@ -37,9 +38,10 @@ class InitialWeightsTest : public testing::Test {
     return {tensors.begin(), tensors.end()};
   }
   InitialWeights load(const Tensors& tensors,
-                      const std::map<std::string, std::string>& metadata = {}) {
+                      const std::map<std::string, std::string>& metadata = {},
+                      const std::vector<std::string>& class_names = {}) {
     write_file_durably(file(), safetensors_bytes({tensors.begin(), tensors.end()}, metadata));
-    return load_initial_weights(*model_, *flat_, file());
+    return load_initial_weights(*model_, *flat_, file(), class_names);
   }
   // Loads what must be refused; the model must not have changed.
   std::string refusal(const Tensors& tensors,
@@ -120,6 +122,51 @@ TEST_F(InitialWeightsTest, LastLayersOfOtherClassesStayFresh) {
                           HasSubstr("fc has 1000 classes in it and 7 here"),
                           HasSubstr("aux1.fc2"),
                           HasSubstr("aux2.fc2")));
+}
+
+// Equal numbers of classes say nothing of what they are: rows go by the names.
+TEST_F(InitialWeightsTest, LastLayersFollowTheNamesOfTheirClasses) {
+  const Tensors given = others("googlenet_bn", {.num_classes = 3});
+  const std::map<std::string, std::string> metadata = {{"class_names", R"(["cat", "dog", "owl"])"}};
+  const std::vector<std::string> last = {"fc", "aux1.fc2", "aux2.fc2"};
+
+  make("googlenet_bn", {.num_classes = 3});
+  EXPECT_THAT(load(given, metadata, {"owl", "cat", "dog"}).notes,
+              ElementsAre(HasSubstr("starting from"),
+                          HasSubstr("fc: its classes are matched by their names"),
+                          HasSubstr("aux1.fc2"),
+                          HasSubstr("aux2.fc2")));
+  const Tensors matched = weights();
+  for (const std::string& layer : last) {
+    for (const std::string& name : {layer + ".weight", layer + ".bias"}) {
+      EXPECT_TRUE(torch::equal(matched.at(name)[0], given.at(name)[2])) << name;
+      EXPECT_TRUE(torch::equal(matched.at(name)[1], given.at(name)[0])) << name;
+      EXPECT_TRUE(torch::equal(matched.at(name)[2], given.at(name)[1])) << name;
+    }
+  }
+  EXPECT_TRUE(torch::equal(matched.at("conv1.conv.weight"), given.at("conv1.conv.weight")));
+}
+
+TEST_F(InitialWeightsTest, LastLayersOfAsManyOtherClassesStayFresh) {
+  make("resnet20", {.num_classes = 3});
+  const Tensors given = others("resnet20", {.num_classes = 3}), fresh = weights();
+  const std::map<std::string, std::string> metadata = {{"class_names", R"(["cat", "dog", "owl"])"}};
+  EXPECT_THAT(load(given, metadata, {"owl", "cat", "cow"}).notes,
+              Contains(HasSubstr("fc was trained on other classes (cat, dog, owl): freshly")));
+  for (const auto& [name, tensor] : weights()) {
+    const bool last = name.starts_with("fc.");
+    EXPECT_TRUE(torch::equal(tensor, last ? fresh.at(name) : given.at(name))) << name;
+  }
+}
+
+TEST_F(InitialWeightsTest, LastLayersStayWhereTheirClassesAreTheSameOrNotKnown) {
+  make("resnet20", {.num_classes = 2});
+  const Tensors given = others("resnet20", {.num_classes = 2});
+  for (const char* names : {R"(["cat", "dog"])", "cat, dog", R"({"cat": 0})", "[1, 2]"}) {
+    EXPECT_THAT(load(given, {{"class_names", names}}, {"cat", "dog"}).notes,
+                ElementsAre(HasSubstr("starting from")));
+    EXPECT_TRUE(torch::equal(weights().at("fc.weight"), given.at("fc.weight"))) << names;
+  }
 }
 
 TEST_F(InitialWeightsTest, MissingAuxiliaryHeadsStayFresh) {
