@@ -46,7 +46,7 @@ std::vector<fs::path> checkpoint_folders(const std::string& run_directory) {
 
 struct Manifest {
   std::map<std::string, std::string> sha256;  // by file
-  std::string data_digest;
+  std::string data_digest, best_sha256;
 };
 
 void require_there(const std::string& path) {
@@ -66,6 +66,8 @@ Manifest read_manifest(const fs::path& folder) {
     object.at("format_version").get_to(version);
     if (version == kFormatVersion) {
       object.at("data_digest").get_to(manifest.data_digest);
+      if (object.contains("best_sha256"))  // older checkpoints lack it
+        object.at("best_sha256").get_to(manifest.best_sha256);
       object.at("sha256").get_to(manifest.sha256);
     }
   } catch (const json::exception& error) {
@@ -106,6 +108,7 @@ CheckpointContents load_checkpoint(const fs::path& folder) {
   const Manifest manifest = read_manifest(folder);
   CheckpointContents contents;
   contents.data_digest = manifest.data_digest;
+  contents.best_sha256 = manifest.best_sha256;
   verify(folder, manifest, [&](const std::string& name, std::string bytes) {
     const std::string path = (folder / name).string();
     if (name == "model.safetensors") {
@@ -165,6 +168,20 @@ void prune(const std::string& run_directory,
     std::error_code ignored;
     fs::remove_all(folder, ignored);
   }
+}
+
+// What `read` finds in the newest checkpoint in which it finds something.
+template <typename Read>
+auto of_newest(const std::string& run_directory, const Read& read)
+    -> std::optional<decltype(read(fs::path()))> {
+  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+    try {
+      return read(folder);
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -231,7 +248,8 @@ void save_checkpoint(const std::string& run_directory,
   json manifest = {{"format_version", kFormatVersion},
                    {"step", contents.state.step},
                    {"epoch", contents.state.epoch},
-                   {"data_digest", contents.data_digest}};
+                   {"data_digest", contents.data_digest},
+                   {"best_sha256", contents.best_sha256}};
   for (const auto& [name, bytes] : files) manifest["sha256"][name] = sha256_hex(bytes);
 
   const fs::path folder =
@@ -248,16 +266,33 @@ void save_checkpoint(const std::string& run_directory,
   prune(run_directory, folder, keep, whole);
 }
 
+void require_same_images(const std::string& data_digest, const ImageSetInfo& images) {
+  if (data_digest == images.digest) return;
+  throw_error(ExitCode::kUsage,
+              "the run to be resumed was trained on another image set (digest {}) than {} (digest "
+              "{}): resume with the same data.file, or train on in a new --run-dir from "
+              "model.weights",
+              data_digest,
+              images.path,
+              images.digest);
+}
+
+std::optional<std::string> newest_data_digest(const std::string& run_directory) {
+  return of_newest(run_directory,
+                   [](const fs::path& folder) { return read_manifest(folder).data_digest; });
+}
+
+std::optional<std::string> newest_config(const std::string& run_directory) {
+  return of_newest(run_directory, [](const fs::path& folder) {
+    return read_file((folder / "config.json").string(), 1 << 20);
+  });
+}
+
 std::optional<ControlState> newest_checkpoint_state(const std::string& run_directory) {
-  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+  return of_newest(run_directory, [](const fs::path& folder) {
     const std::string path = (folder / "state.json").string();
-    try {
-      return control_state_from_json(read_file(path, 1 << 20), path);
-    } catch (const Error&) {
-      continue;
-    }
-  }
-  return std::nullopt;
+    return control_state_from_json(read_file(path, 1 << 20), path);
+  });
 }
 
 std::optional<CheckpointContents> load_newest_checkpoint(

@@ -11,6 +11,7 @@
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/training/optimizer.h"
 #include "lockstep/core/weights/weights.h"
+#include "lockstep/data/image_set/image_file.h"
 #include "lockstep/distributed/run/run_control.h"
 
 namespace lockstep {
@@ -21,7 +22,8 @@ namespace lockstep {
 //   ema.safetensors        averaged weights, where they are averaged
 //   state.json             ControlState
 //   config.json            the configuration as run
-//   manifest.json          format version, step, epoch, data digest, SHA-256 of the other files
+//   manifest.json          format version, step, epoch, data digest, SHA-256 of the other files and
+//                          of best.safetensors
 struct CheckpointContents {
   NamedTensors model;
   NamedTensors optimizer;  // "momentum/conv1.weight", …, and "step"
@@ -29,6 +31,7 @@ struct CheckpointContents {
   ControlState state;
   std::string config_json;  // as run
   std::string data_digest;
+  std::string best_sha256;  // of best.safetensors; empty: none yet, or not recorded
 };
 
 // The optimizer's flat state cut into one tensor a parameter, and back. restore_optimizer throws
@@ -55,6 +58,17 @@ void save_checkpoint(const std::string& run_directory,
 // nullopt when there is none at all; Error(kBadData) when there are only damaged ones.
 std::optional<CheckpointContents> load_newest_checkpoint(
     const std::string& run_directory, const std::function<void(const std::string&)>& warn);
+
+// Throws Error(kUsage), naming both digests, unless a run whose checkpoints name `data_digest` may
+// go on with these images: with its own alone.
+void require_same_images(const std::string& data_digest, const ImageSetInfo& images);
+
+// What the newest checkpoint with a sound manifest says of the images, without verifying the rest:
+// to refuse a resumption before anything is written. nullopt where there is none.
+std::optional<std::string> newest_data_digest(const std::string& run_directory);
+
+// The configuration that the newest checkpoint was written by, as JSON, likewise.
+std::optional<std::string> newest_config(const std::string& run_directory);
 
 // Where the newest checkpoint stands, without verifying it: for messages. nullopt where none can be
 // read.

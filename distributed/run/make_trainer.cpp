@@ -79,10 +79,12 @@ std::string read_start(TrainerParts& parts,
                        InitialWeights& initial_weights) {
   if (!checkpoint) {
     if (weights.empty()) return "";
-    initial_weights = load_initial_weights(*parts.model, *parts.parameters, weights);
+    initial_weights =
+        load_initial_weights(*parts.model, *parts.parameters, weights, parts.data.info.class_names);
     if (parts.average) parts.average->restart();
     return "";
   }
+  require_same_images(checkpoint->data_digest, parts.data.info);
   import_weights(*parts.model, *parts.parameters, checkpoint->model, "the checkpoint");
   restore_optimizer(*parts.optimizer, *parts.parameters, checkpoint->optimizer);
   with_average(parts.average.get(), [&] {
@@ -133,7 +135,8 @@ Trainer make_trainer(const Config& config,
   make_channels(parts, config, device);
   make_model_and_step(parts, config, device, std::move(options.own_model));
 
-  InitialWeights initial_weights;  // rank 0's
+  InitialWeights initial_weights;  // rank 0's, as is what follows
+  const std::string best_sha256 = options.resume_from ? options.resume_from->best_sha256 : "";
   ControlState state =
       share_start(parts, config.model.weights, std::move(options.resume_from), initial_weights);
   const ValidationBatch validation = choose_validation_batch(
@@ -145,6 +148,7 @@ Trainer make_trainer(const Config& config,
       session.control(),
       state);
   RunFilesOptions files = make_run_files_options(config, parts.data.info, options.run_directory);
+  files.best_sha256 = best_sha256;
   if (own) files.metadata["own_model"] = "true";
   parts.files = std::make_unique<RunFiles>(std::move(files), session.control());
 

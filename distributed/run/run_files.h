@@ -18,7 +18,8 @@ struct RunFilesOptions {
   std::map<std::string, std::string> metadata;  // of best.safetensors and last.safetensors
   std::string config_json;                      // as run, kept in checkpoints
   std::string data_digest;                      // likewise
-  int64_t keep_checkpoints = 2;                 // the newest ones
+  std::string best_sha256;       // of best.safetensors when a resumed run was saved; empty: unknown
+  int64_t keep_checkpoints = 2;  // the newest ones
 };
 
 // <run>/best.safetensors, last.safetensors: weights with torchvision names; their metadata say what
@@ -38,7 +39,8 @@ class RunFiles {
             Optimizer& optimizer,
             WeightAverage* average);
   bool has_best(const ControlState& state) const;
-  // Rank 0's model gets the best weights; sharing them is the caller's business.
+  // Rank 0's model gets the best weights; sharing them is the caller's business. Throws
+  // AgreedError(kBadData) for a file that is not the one that the run wrote.
   void load_best(torch::nn::Module& model, FlatParameters& parameters);
 
  private:

@@ -22,7 +22,8 @@ struct TrainerOptions {
   // A folder that is there, where rank 0 writes weights and checkpoints; empty: nothing is written.
   // Equal on every rank.
   std::string run_directory;
-  // Rank 0's counts: make_trainer shares it and gives its memory back.
+  // Rank 0's counts: make_trainer shares it and gives its memory back. It must be of a run on the
+  // same images (Error(kUsage)).
   std::optional<CheckpointContents> resume_from;
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.

@@ -117,22 +117,11 @@ void check_model_and_batch_size(const Config& config, Session& session) {
   });
 }
 
-void check_same_data(const std::optional<RunOutput>& output,
-                     const std::string& run_directory,
-                     const ImageSetInfo& info,
-                     Session& session) {
-  agree(session.control(), "comparing the checkpoint with the data", [&] {
-    if (!output || !output->checkpoint()) return;
-    const std::string& before = output->checkpoint()->data_digest;
-    if (before == info.digest) return;
-    throw_error(ExitCode::kUsage,
-                "{} was trained on another image set (digest {}) than {} (digest {}): resume with "
-                "the same data.file",
-                run_directory,
-                before,
-                info.path,
-                info.digest);
-  });
+// Before the run directory is opened to go on with, which drops what the resumed run will tell
+// anew.
+void refuse_other_images(const std::string& run_directory, const std::string& data_file) {
+  if (const auto digest = newest_data_digest(run_directory))
+    require_same_images(*digest, ImageFile(data_file).info());
 }
 
 TrainingData training_data(const Config& config, ImageStore& store, Session& session) {
@@ -188,16 +177,17 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   TrainerOptions trainer_options;
   if (!options.dry_run) trainer_options.run_directory = run_directory(options, config);
   const bool is_root = session.topology().rank == 0;
+  const std::string data_file = image_file(config, session);
   std::optional<RunOutput> output;
   agree_on_files(session.control(), "preparing the run directory", [&] {
-    if (is_root && !options.dry_run)
-      output.emplace(trainer_options.run_directory,
-                     config,
-                     options.resume,
-                     environment_json(session, device.backend, devices));
+    if (!is_root || options.dry_run) return;
+    if (options.resume) refuse_other_images(trainer_options.run_directory, data_file);
+    output.emplace(trainer_options.run_directory,
+                   config,
+                   options.resume,
+                   environment_json(session, device.backend, devices));
   });
-  ImageStore store(session, config.data, image_file(config, session));
-  check_same_data(output, trainer_options.run_directory, store.info(), session);
+  ImageStore store(session, config.data, data_file);
   if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
 
   const StopSignals signals;

@@ -11,10 +11,12 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <optional>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/launch/run/resumed_schedule.h"
 
 namespace lockstep {
@@ -24,8 +26,11 @@ namespace fs = std::filesystem;
 
 void refuse_other_configuration(const std::string& path, const Config& config) {
   const std::string file = (fs::path(path) / "config.json").string();
-  if (!fs::exists(file)) return;
-  const Config before = load_config(file, {});
+  // A copy of the checkpoints alone is as much of a run.
+  const std::optional<std::string> kept = newest_config(path);
+  if (!fs::exists(file) && !kept) return;
+  const Config before = fs::exists(file) ? load_config(file, {})
+                                         : parse_config(*kept, {}, path + ", newest checkpoint");
   const std::vector<std::string> obstacles = resume_obstacles(before, config);
   if (!obstacles.empty()) {
     throw_error(ExitCode::kUsage,

@@ -198,6 +198,41 @@ TEST_P(TrainerTest, AveragedWeightsSurviveAResume) {
   expect_same_bits(weights("parts", "last.safetensors"), weights("whole", "last.safetensors"));
 }
 
+TEST_P(TrainerTest, ARunGoesOnWithItsOwnImagesAlone) {
+  const Config config = small_config();
+  small_run(world_size(), config, stop_after(2, world_size(), keep("run")));
+  const auto of_other_images = [&](int rank, TrainerOptions& options) {
+    resume("run")(rank, options);
+    if (rank == 0) options.resume_from->data_digest = "of other images";
+  };
+  try {
+    small_run(world_size(), config, of_other_images);
+    ADD_FAILURE() << "it went on";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("of other images"), testing::HasSubstr("small")));
+  }
+}
+
+TEST_P(TrainerTest, BestWeightsThatAreNoLongerThoseOfTheRunAreNotTested) {
+  Config config = small_config();
+  config.epochs = 3;
+  config.early_stopping.min_delta = 1e6;  // nothing after the first epoch counts as better
+  small_run(world_size(), config, stop_after(7, world_size(), keep("run")));
+  fs::copy_file(folder_ / "run/last.safetensors",
+                folder_ / "run/best.safetensors",
+                fs::copy_options::overwrite_existing);
+  try {
+    small_run(world_size(), config, resume("run"));
+    ADD_FAILURE() << "other weights were tested";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadData);
+    EXPECT_THAT(error.what(), testing::HasSubstr(folder_ / "run/best.safetensors"));
+  }
+  EXPECT_TRUE(exists("run", "checkpoints/00000009/manifest.json"));  // trained to its end
+}
+
 TEST_P(TrainerTest, ADryRunMakesOneUpdate) {
   std::vector<EndReport> ends(static_cast<size_t>(world_size()));
   const Recorder told = with_trainers(world_size(), small_config(), {}, [&](int rank, Trainer& t) {

@@ -10,6 +10,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/distributed/run/checkpoint.h"
 #include "tests/temporary_folder.h"
 
 namespace lockstep {
@@ -103,6 +104,17 @@ TEST_F(RunDirectoryTest, ARefusedResumptionLeavesTheConfigurationAlone) {
   other.seed = 5;
   EXPECT_THAT(refusal(ExitCode::kUsage, other, true), HasSubstr("seed: 1 != 5"));
   EXPECT_EQ(load_config((folder_ / "config.json").string(), {}).seed, 1);
+}
+
+TEST_F(RunDirectoryTest, ACopyOfTheCheckpointsAloneGoesOnWithTheirConfiguration) {
+  CheckpointContents contents;
+  contents.config_json = config_to_json(config_);
+  save_checkpoint(folder_.string(), contents, 1);
+  Config other = config_;
+  other.seed = 5;
+  EXPECT_THAT(refusal(ExitCode::kUsage, other, true), HasSubstr("seed: 1 != 5"));
+  EXPECT_FALSE(fs::exists(folder_ / "config.json"));
+  EXPECT_EQ(refusal(ExitCode::kOk, config_, true), "");
 }
 
 TEST_F(RunDirectoryTest, TwoJobsCannotShareIt) {
