@@ -120,6 +120,7 @@ class MetricsReader {
     run_.precision = text(event, "precision");
     run_.backend = text(event, "backend");
     run_.device = text(event, "device");
+    run_.data_digest = text(event, "data_digest");
     run_.parameters = count(event, "parameters");
     run_.world_size = count(event, "world_size");
     run_.num_classes = count(event, "num_classes");

@@ -169,8 +169,9 @@ std::string page_of_many(const std::vector<RunRecord>& runs,
                          const std::vector<std::string>& names) {
   std::string body = fmt::format(
       "<header><div class=\"brand\">Lockstep comparison</div><h1>{} runs on one set of "
-      "axes</h1></header>\n<main>\n{}<h2>Learning</h2>\n{}{}<h2>Run by run</h2>\n",
+      "axes</h1></header>\n<main>\n{}{}<h2>Learning</h2>\n{}{}<h2>Run by run</h2>\n",
       runs.size(),
+      differing_images(runs, names),
       comparing_table(runs, names),
       run_charts(runs, names),
       differing_settings(runs, names));

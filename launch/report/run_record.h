@@ -42,6 +42,7 @@ using Settings = std::vector<std::pair<std::string, std::string>>;  // dotted ke
 struct RunRecord {
   std::string directory;
   std::string model, precision, backend, device;  // of the last start
+  std::string data_digest;                        // of the image set; empty: not known
   int64_t parameters = 0, world_size = 0, num_hosts = 0;
   int64_t num_classes = 0;  // 0: not known
   int64_t num_starts = 0;

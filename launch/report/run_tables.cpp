@@ -1,6 +1,6 @@
 #include "lockstep/launch/report/run_tables.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -64,6 +64,25 @@ size_t best_run(const std::vector<RunRecord>& runs, double RunRecord::*value) {
   return best;
 }
 
+struct RunsOfOneSet {
+  std::string data_digest;
+  std::vector<std::string> names;
+};
+
+// In the order of the runs; those whose set is not known are left out.
+std::vector<RunsOfOneSet> runs_by_images(const std::vector<RunRecord>& runs,
+                                         const std::vector<std::string>& names) {
+  std::vector<RunsOfOneSet> sets;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].data_digest.empty()) continue;
+    const auto found = std::ranges::find(sets, runs[i].data_digest, &RunsOfOneSet::data_digest);
+    RunsOfOneSet& set =
+        found == sets.end() ? sets.emplace_back(RunsOfOneSet{runs[i].data_digest, {}}) : *found;
+    set.names.push_back(names[i]);
+  }
+  return sets;
+}
+
 std::string sweet_spot_text(const OverfittingAnalysis& analysis) {
   if (analysis.sweet_spot_epoch == 0) return "–";
   if (analysis.overfit_since == 0) return fmt::format("epoch {}", analysis.sweet_spot_epoch);
@@ -76,7 +95,8 @@ std::string sweet_spot_text(const OverfittingAnalysis& analysis) {
 
 std::string comparing_table(const std::vector<RunRecord>& runs,
                             const std::vector<std::string>& names) {
-  const size_t best = best_run(runs, &RunRecord::test_accuracy);
+  const bool comparable = runs_by_images(runs, names).size() < 2;
+  const size_t best = comparable ? best_run(runs, &RunRecord::test_accuracy) : runs.size();
   std::string rows;
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunRecord& run = runs[i];
@@ -109,6 +129,23 @@ std::string comparing_table(const std::vector<RunRecord>& runs,
                   "time",
                   "end"}) +
          "<tbody>" + rows + "</tbody></table></div>\n";
+}
+
+std::string differing_images(const std::vector<RunRecord>& runs,
+                             const std::vector<std::string>& names) {
+  const auto sets = runs_by_images(runs, names);
+  if (sets.size() < 2) return "";
+  std::string lines;
+  for (const RunsOfOneSet& set : sets) {
+    lines += fmt::format("<li>{}: images of digest {}</li>",
+                         html_text(fmt::format("{}", fmt::join(set.names, ", "))),
+                         html_text(set.data_digest));
+  }
+  return fmt::format(
+      "<div class=\"card verdict warn\"><b>These runs are not of one image set.</b>\nTheir losses "
+      "and accuracies are of different images, and none is marked as the best.</div>\n"
+      "<ul class=\"notes\">{}</ul>\n",
+      lines);
 }
 
 std::string differing_settings(const std::vector<RunRecord>& runs,

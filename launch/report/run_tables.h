@@ -12,6 +12,11 @@ namespace lockstep {
 std::string comparing_table(const std::vector<RunRecord>& runs,
                             const std::vector<std::string>& names);
 
+// Which runs were trained and tested on which images, where these are not the same for all. Empty
+// where they are, as far as is known.
+std::string differing_images(const std::vector<RunRecord>& runs,
+                             const std::vector<std::string>& names);
+
 // The configuration keys in which the runs differ, a column a run. Empty when there are none.
 std::string differing_settings(const std::vector<RunRecord>& runs,
                                const std::vector<std::string>& names);

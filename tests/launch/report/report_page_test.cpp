@@ -158,6 +158,24 @@ TEST(ReportPage, SeveralRunsShowEachOnesSweetSpot) {
   EXPECT_THAT(page, HasSubstr("<g class=\"mark c1\"><circle"));
 }
 
+TEST(ReportPage, RunsOnDifferentImagesAreNotRanked) {
+  RunRecord a = some_run(2), b = some_run(2), c = some_run(2), old = some_run(2);
+  a.directory = "a";
+  b.directory = "b";
+  c.directory = "c";
+  old.directory = "old";  // does not say what it was trained on
+  a.data_digest = c.data_digest = "0123abcd";
+  b.data_digest = "4567ef01";
+  const std::string page = report_page({a, b, c, old});
+  EXPECT_THAT(page, HasSubstr("not of one image set"));
+  EXPECT_THAT(page, HasSubstr("a, c: images of digest 0123abcd"));
+  EXPECT_THAT(page, HasSubstr("b: images of digest 4567ef01"));
+  EXPECT_THAT(page, Not(HasSubstr("class=\"n best\"")));
+  const std::string same = report_page({a, c, old});
+  EXPECT_THAT(same, Not(HasSubstr("not of one image set")));
+  EXPECT_THAT(same, HasSubstr("class=\"n best\""));
+}
+
 TEST(ReportPage, RunsOfOneNameAreToldApartByTheirPaths) {
   RunRecord a = some_run(2), b = some_run(2);
   a.directory = "x/run/";

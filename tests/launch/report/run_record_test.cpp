@@ -33,7 +33,11 @@ class RunRecordTest : public testing::Test {
   // Epochs of two updates each, the last one cut off by a crash after its first.
   void write_crashed_run(int64_t whole_epochs) const {
     MetricsFile file(folder_ / "metrics.jsonl", 0, 0);
-    file.on_start({.world_size = 2, .hosts = {"a"}, .precision = "fp32", .model = "resnet20"});
+    file.on_start({.world_size = 2,
+                   .hosts = {"a"},
+                   .precision = "fp32",
+                   .model = "resnet20",
+                   .data_digest = "0123abcd"});
     int64_t step = 0;
     for (int64_t epoch = 1; epoch <= whole_epochs + 1; ++epoch) {
       for (int64_t batch = 0; batch < (epoch <= whole_epochs ? 2 : 1); ++batch)
@@ -68,6 +72,7 @@ TEST_F(RunRecordTest, ARunThatCrashedInAnEpochKeepsWhatItHasWritten) {
   EXPECT_EQ(run.steps.size(), 7u);
   EXPECT_EQ(run.last_step, 7);
   EXPECT_EQ(run.end_reason, std::nullopt);
+  EXPECT_EQ(run.data_digest, "0123abcd");
   EXPECT_EQ(run.seconds, 9);
   EXPECT_DOUBLE_EQ(run.epochs[1].data_wait_seconds, 0.5);
   EXPECT_DOUBLE_EQ(run.position(7), 3.5);
