@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <span>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/terminal_text.h"
+#include "lockstep/core/weights/class_names.h"
 #include "lockstep/data/image_set/image_file.h"
 #include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/data/image_set/image_source.h"
@@ -32,16 +32,6 @@ struct DataOptions {
 };
 
 constexpr size_t kClassesShown = 20;
-
-// The classes' names; with many classes the first ones.
-std::string class_list(const std::vector<std::string>& names) {
-  std::vector<std::string> shown;  // one line, whatever they hold
-  for (const std::string& name : std::span(names).first(std::min(names.size(), kClassesShown)))
-    shown.push_back(terminal_word(name));
-  const size_t more = names.size() - shown.size();
-  return fmt::format(
-      "{}{}", fmt::join(shown, ", "), more > 0 ? fmt::format(", … and {} more", more) : "");
-}
 
 // Images of each class; with many classes the range.
 std::string count_list(const std::vector<int64_t>& counts) {

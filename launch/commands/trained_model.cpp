@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/sha256.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/core/base/text.h"
 #include "lockstep/core/config/config_io.h"
@@ -111,6 +113,10 @@ void read_metadata(TrainedModel& trained) {
   trained.class_names = reader.list<std::string>("class_names", trained.options.num_classes);
   trained.mean = reader.list<float>("mean", trained.options.image_channels);
   trained.std = reader.list<float>("std", trained.options.image_channels);
+  if (const auto digest = trained.file.metadata.find("data_digest");
+      digest != trained.file.metadata.end()) {
+    trained.data_digest = digest->second;
+  }
   for (const float deviation : trained.std) {
     if (!(std::isfinite(deviation) && deviation > 0))
       throw_error(ExitCode::kBadData, "{} has a 'std' that is not positive", trained.path);
@@ -122,7 +128,9 @@ void read_metadata(TrainedModel& trained) {
 TrainedModel load_trained(const std::string& source, const std::string& weights) {
   TrainedModel trained;
   trained.path = weights_path(source, weights);
-  trained.file = load_safetensors(trained.path);
+  const std::string bytes = read_file(trained.path);
+  trained.sha256 = sha256_hex(bytes);
+  trained.file = parse_safetensors(bytes, trained.path);
   try {
     read_metadata(trained);
   } catch (const Error& error) {

@@ -15,11 +15,13 @@ namespace lockstep {
 
 struct TrainedModel {
   std::string path;
+  std::string sha256;  // of the file
   SafetensorsFile file;
   Config config;  // as trained; device, distributed and data.cache are the defaults: how, not where
   ModelOptions options;
   std::vector<std::string> class_names;  // [options.num_classes]
   std::vector<float> mean, std;          // [options.image_channels], in [0, 1]
+  std::string data_digest;               // of the image set trained on; empty: not recorded
 };
 
 // `source`: a run directory, of which `weights` ("best" or "last") says the file, or a .safetensors
