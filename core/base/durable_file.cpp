@@ -15,6 +15,7 @@
 
 #include "lockstep/core/base/descriptor.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/git_lfs.h"
 
 namespace lockstep {
 namespace {
@@ -210,6 +211,7 @@ std::string read_file(const std::string& path, size_t max_bytes) {
     if (filled > max_bytes) refuse_size();
   }
   bytes.resize(filled);
+  refuse_lfs_pointer(bytes, path);
   return bytes;
 }
 

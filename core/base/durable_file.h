@@ -19,7 +19,8 @@ void write_file_durably(const std::string& path, const std::string& text);
 void write_folder_durably(const std::string& path,
                           const std::function<void(const std::string& temporary_folder)>& fill);
 
-// The whole file. Throws Error(kInputOutput) when it cannot be read or is larger than `max_bytes`.
+// The whole file. Throws Error(kInputOutput) when it cannot be read or is larger than `max_bytes`,
+// Error(kBadData) when a Git LFS pointer stands in its place.
 std::string read_file(const std::string& path, size_t max_bytes = size_t{1} << 40);
 
 void fsync_folder(const std::string& path);
