@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/git_lfs.h"
 #include "lockstep/data/image_set/hdf5_internal.h"
 #include "lockstep/data/image_set/image_file_schema.h"
 
@@ -63,6 +64,7 @@ Hdf5Reader::Hdf5Reader(const std::string& path) : path_(path) {
                 path);
   }
   file_bytes_ = static_cast<uint64_t>(status.st_size);
+  refuse_lfs_pointer_at(path);
   const Silence silence;
   if (H5Fis_hdf5(path.c_str()) == 0) {
     throw_error(ExitCode::kBadData,
@@ -73,18 +75,32 @@ Hdf5Reader::Hdf5Reader(const std::string& path) : path_(path) {
   const Hdf5Id access_properties = file_access();
   file_ = Hdf5Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access_properties.get()), H5Fclose);
   if (file_.valid()) return;
-  const std::string reason = library_says();
+  refuse_unopened(library_says());
+}
+
+void Hdf5Reader::refuse_unopened(const std::string& reason) const {
   if (reason.find("unable to lock file") != std::string::npos) {
     throw_error(ExitCode::kInputOutput,
                 "{} cannot be opened because of file locking ({}). Another program may be writing "
                 "it, or its file system has no "
                 "locks; image sets need none: set HDF5_USE_FILE_LOCKING=FALSE in the environment.",
-                path,
+                path_,
                 reason);
+  }
+  // A mark in the file itself, which the one who writes takes away at the end.
+  if (reason.find("already open for") != std::string::npos) {
+    throw_error(ExitCode::kBadData,
+                "{} is marked as open for writing. Another program is writing it: wait until it is "
+                "done. Or the one that wrote it crashed: then `h5clear -s '{}'` (of HDF5's tools, "
+                "Debian's hdf5-tools) takes the mark away, and `lockstep data info '{}'` tells "
+                "whether the file is whole.",
+                path_,
+                path_,
+                path_);
   }
   throw_error(ExitCode::kBadData,
               "{} cannot be opened ({}). The file is damaged: import or download it again.",
-              path,
+              path_,
               reason);
 }
 

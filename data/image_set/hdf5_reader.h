@@ -28,8 +28,8 @@ class Hdf5Dataset {
 };
 
 // A file opened for reading with distrust. Everything throws Error(kBadData) naming file and object
-// for what is not as asked for; the constructor throws Error(kInputOutput) for a file that is
-// missing, unreadable or locked.
+// for what is not as asked for, a file that is marked as open for writing among it; the constructor
+// throws Error(kInputOutput) for a file that is missing, unreadable or locked.
 class Hdf5Reader {
  public:
   explicit Hdf5Reader(const std::string& path);
@@ -53,6 +53,7 @@ class Hdf5Reader {
 
  private:
   struct Attribute;
+  [[noreturn]] void refuse_unopened(const std::string& reason) const;
   [[noreturn]] void refuse(const std::string& object, const std::string& what) const;
   void require_hard_link(const std::string& name) const;
   void check_storage(const Hdf5Dataset& dataset, int64_t creation_properties) const;

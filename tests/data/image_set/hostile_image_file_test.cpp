@@ -6,6 +6,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <functional>
+
 #include "lockstep/data/image_set/image_file.h"
 #include "lockstep/data/image_set/image_file_probe.h"
 #include "tests/data/image_set/old_format_set.h"
@@ -277,6 +280,33 @@ TEST_F(HostileImageFile, ALockedFileCanBeRead) {
   EXPECT_NO_THROW(probe_image_file(path_));
   EXPECT_NO_THROW(ImageFile{path_});
   close(descriptor);
+}
+
+TEST_F(HostileImageFile, AFileThatIsOpenForWritingIsNamedAsThatWithTheWayOut) {
+  // What lies on the disk while a program writes, and for ever when it crashes then.
+  const hid_t file = H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const std::string unfinished = folder_ / "unfinished.h5";
+  write_bytes(unfinished, read_bytes(path_));
+  H5Fclose(file);
+  for (const std::function<void()>& open :
+       {std::function<void()>([&] { ImageFile{unfinished}; }),
+        std::function<void()>([&] { probe_image_file(unfinished); })}) {
+    const Error error = error_of(open);
+    EXPECT_EQ(error.code(), ExitCode::kBadData);
+    EXPECT_THAT(error.what(), HasSubstr("open for writing"));
+    EXPECT_THAT(error.what(), HasSubstr(fmt::format("h5clear -s '{}'", unfinished)));
+  }
+  EXPECT_NO_THROW(ImageFile{path_});
+  if (std::system("command -v h5clear > /dev/null") != 0) GTEST_SKIP() << "no h5clear";
+  ASSERT_EQ(std::system(fmt::format("h5clear -s {}", unfinished).c_str()), 0);
+  EXPECT_NO_THROW(ImageFile{unfinished});
+}
+
+TEST_F(HostileImageFile, AGitLfsPointerIsNamed) {
+  write_bytes(path_, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  const Error error = error_of([&] { probe_image_file(path_); });
+  EXPECT_EQ(error.code(), ExitCode::kBadData);
+  EXPECT_THAT(error.what(), HasSubstr("git lfs pull"));
 }
 
 // In the library's oldest format nothing in the headers carries a checksum: damage there reaches
