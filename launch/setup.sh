@@ -4,7 +4,7 @@
 #   launch/setup.sh [--tests] [--slim | --cpu] [--torch VERSION] [--no-packages]
 #
 #   --tests           also what only the tests need: Slurm, network tools, HDF5's tools, TensorBoard's reader, torchvision, safetensors, Chromium, Doxygen,
-#                     formatters and linters
+#                     ImageMagick, formatters and linters
 #   --slim            also the LibTorch for machines without CUDA, where the one for CUDA has been chosen
 #   --cpu             only that one, whatever the machine has
 #   --torch VERSION   this LibTorch of those in cmake/libtorch_versions.txt (default: the first there)
@@ -51,7 +51,7 @@ read -r torch_version cuda_runtime_version cupti_version torchvision_version < <
 packages=(g++ cmake ninja-build ccache python3 openmpi-bin libopenmpi-dev libhdf5-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libcli11-dev libssl-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev libpng-dev zlib1g-dev
   libjpeg62-turbo-dev)
-if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium doxygen); fi
+if [[ $for_tests == yes ]]; then packages+=(slurm-wlm munge iproute2 hdf5-tools chromium doxygen imagemagick); fi
 
 # A tool that came some other way serves as well as its package: another MPI's packages would change which one Debian's links
 # (its alternatives) name.
@@ -155,7 +155,7 @@ if [[ $for_tests == yes ]]; then
   if [[ ! -d $cache/test-tools ]]; then pip_install "$cache/test-tools" 500 tensorboard; fi
   # Without its dependencies: the tests use it with the LibTorch above, which is a whole PyTorch.
   torchvision=$cache/torchvision-$torchvision_version
-  if [[ ! -d $torchvision ]]; then pip_install "$torchvision" 200 --no-deps "torchvision==$torchvision_version" pillow; fi
+  if [[ ! -d $torchvision ]]; then pip_install "$torchvision" 200 --no-deps "torchvision==$torchvision_version" pillow==13.0.0; fi
   if [[ ! -d $cache/safetensors-0.8.0 ]]; then pip_install "$cache/safetensors-0.8.0" 50 --no-deps safetensors==0.8.0; fi
   # Named after the list, so that another list is another folder.
   lint=$cache/lint-$(sha256sum tests/lint/requirements.txt | head -c 12)

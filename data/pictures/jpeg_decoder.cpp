@@ -7,16 +7,19 @@
 #include <jerror.h>  // its list depends on jpeglib.h's settings
 
 #include <cstring>
+#include <string>
 #include <string_view>
 
-#include "lockstep/data/pictures/exif.h"
+#include "lockstep/data/pictures/orientation.h"
 #include "lockstep/data/pictures/picture_refusal.h"
 
 namespace lockstep {
 namespace {
 
-constexpr int kExifMarker = JPEG_APP0 + 1;
+constexpr size_t kMarkerBytes = 2;
+constexpr int kMetadataMarker = JPEG_APP0 + 1;
 constexpr std::string_view kExifPrefix("Exif\0\0", 6);
+constexpr std::string_view kXmpPrefix("http://ns.adobe.com/xap/1.0/\0", 29);
 // Every scan goes over the whole picture; encoders make about ten.
 constexpr int kMaxScans = 100;
 // A Huffman code has at least one bit, and a block of 8 x 8 pixels at least one code.
@@ -55,7 +58,7 @@ class JpegReader {
     try {
       run([this, bytes] {
         jpeg_mem_src(&info_, bytes.data(), bytes.size());
-        jpeg_save_markers(&info_, kExifMarker, 0xFFFF);
+        jpeg_save_markers(&info_, kMetadataMarker, 0xFFFF);
         jpeg_read_header(&info_, TRUE);
       });
       check_header();
@@ -88,17 +91,24 @@ class JpegReader {
       jpeg_read_scanlines(&info_, rows, 1);
     });
   }
+  // All rows have been read. Behind those of a single scan nothing changes the picture: some phones
+  // put data of their own where the end marker should be. But a file that ends there, or within the
+  // marker, ends too early.
   void finish() {
-    run([this] { jpeg_finish_decompress(&info_); });
+    bool complete = false;
+    run([this, &complete] { complete = jpeg_input_complete(&info_) != 0; });
+    if (complete || info_.unread_marker != 0) return;
+    if (info_.src->bytes_in_buffer < kMarkerBytes) refuse_cut_off();
   }
 
  private:
   template <typename Call>
   void run(const Call& call) {
     if (guard_.run(call)) return;
-    if (errors_.msg_code == JWRN_JPEG_EOF) refuse_picture(source_, "the JPEG is cut off");
+    if (errors_.msg_code == JWRN_JPEG_EOF) refuse_cut_off();
     refuse_picture(source_, "the JPEG is damaged or of a rare kind ({})", guard_.message());
   }
+  [[noreturn]] void refuse_cut_off() const { refuse_picture(source_, "the JPEG is cut off"); }
   void check_header() const {
     check_picture_size(info_.image_width, info_.image_height, source_);
     if (info_.num_components != 1 && info_.num_components != 3 && info_.num_components != 4) {
@@ -115,14 +125,17 @@ class JpegReader {
     }
   }
   int orientation() const {
+    OrientationSources sources;
     for (auto marker = info_.marker_list; marker; marker = marker->next) {
-      const std::span<const uint8_t> data(marker->data, marker->data_length);
-      if (marker->marker == kExifMarker && data.size() > kExifPrefix.size() &&
-          std::memcmp(data.data(), kExifPrefix.data(), kExifPrefix.size()) == 0) {
-        return exif_orientation(data.subspan(kExifPrefix.size()));
+      std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);
+      if (data.starts_with(kExifPrefix)) {
+        data.remove_prefix(kExifPrefix.size());
+        sources.exif = sources.exif.value_or("").append(data);
+      } else if (data.starts_with(kXmpPrefix)) {
+        sources.xmp = data.substr(kXmpPrefix.size());
       }
     }
-    return 1;
+    return orientation_of(sources);
   }
 
   static JpegReader& of(j_common_ptr info) { return *static_cast<JpegReader*>(info->client_data); }

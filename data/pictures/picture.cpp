@@ -34,6 +34,11 @@ constexpr std::array kOtherKinds{
     OtherKind{"a TIFF picture", 0, std::string_view("MM\0*", 4)},
     OtherKind{"a HEIF or AVIF picture", 4, "ftyp"},
     OtherKind{"a JPEG 2000 picture", 4, "jP  "},
+    OtherKind{"a JPEG XL picture", 0, "\xff\x0a"},
+    OtherKind{"a JPEG XL picture", 4, "JXL "},
+    OtherKind{"a Netpbm picture", 0, "P4"},
+    OtherKind{"a Netpbm picture", 0, "P5"},
+    OtherKind{"a Netpbm picture", 0, "P6"},
     OtherKind{"an SVG drawing", 0, "<svg"},
     OtherKind{"a web page, as a failed download leaves it", 0, "<!DOCTYPE"},
     OtherKind{"a web page, as a failed download leaves it", 0, "<html"},
@@ -56,7 +61,7 @@ bool holds(std::span<const uint8_t> bytes, size_t offset, std::string_view signa
   refuse_picture(source, "neither a PNG nor a JPEG");
 }
 
-// The picture as its EXIF orientation wants it seen.
+// The picture as its orientation wants it seen.
 Picture upright(Picture picture, int orientation) {
   if (orientation == 1) return picture;
   const bool turned = orientation >= 5;

@@ -17,7 +17,7 @@ struct Picture {
 struct PictureHeader {
   int64_t height = 0, width = 0;  // upright, as decoded
   int64_t channels = 0;           // 1: stored as greys; 3: in colour (RGB, palette, CMYK)
-  int orientation = 1;            // EXIF: 1 (upright) to 8
+  int orientation = 1;            // 1 (upright) to 8, as in EXIF (orientation.h)
 };
 
 // More are refused before anything is allocated for them: a small file can claim any size.
@@ -29,10 +29,11 @@ constexpr int64_t kMaxPicturePixels = 100'000'000;
 // kMaxPicturePixels, a header that claims more pixels than the bytes can hold.
 PictureHeader read_picture_header(std::span<const uint8_t> bytes, const std::string& source);
 
-// channels: 1 or 3. Samples of 16 bits are rounded to 8, transparency is laid over white, the EXIF
-// orientation is applied, gamma and colour profiles are not. CMYK is taken as Adobe's (inverted),
-// as Pillow does. Colour becomes grey by ITU-R 601 luma (0.299 R + 0.587 G + 0.114 B, in Pillow's
-// fixed point); grey becomes three equal planes.
+// channels: 1 or 3. The pixels are those that Pillow makes of it, upright (orientation.h) and over
+// white where it is transparent: of 16 bits the upper 8 are kept (of grey too, which Pillow clips),
+// CMYK is taken as Adobe's (inverted), gamma and colour profiles are not applied. Colour becomes
+// grey by ITU-R 601 luma (0.299 R + 0.587 G + 0.114 B, in Pillow's fixed point); grey becomes three
+// equal planes.
 Picture decode_picture(std::span<const uint8_t> bytes, const std::string& source, int64_t channels);
 
 // The bytes of a file. Throws Error(kInputOutput) for what cannot be read or is no regular file,

@@ -3,10 +3,13 @@
 #include <png.h>
 
 #include <cstring>
+#include <optional>
+#include <string>
 #include <string_view>
 
-#include "lockstep/data/pictures/exif.h"
+#include "lockstep/data/pictures/orientation.h"
 #include "lockstep/data/pictures/picture_refusal.h"
+#include "lockstep/data/pictures/png_text.h"
 
 namespace lockstep {
 namespace {
@@ -26,8 +29,8 @@ uint64_t big_endian(std::span<const uint8_t> bytes, size_t offset) {
 struct PngLayout {
   uint64_t width = 0, height = 0;
   int bit_depth = 0, colour_type = 0;
-  uint64_t data_bytes = 0;  // of all IDAT chunks
-  int orientation = 1;
+  uint64_t data_bytes = 0;          // of all IDAT chunks
+  PngChunk exif, raw_profile, xmp;  // the last of each
 
   uint64_t bits_per_pixel() const {
     const uint64_t samples = colour_type == PNG_COLOR_TYPE_RGB          ? 3
@@ -38,6 +41,28 @@ struct PngLayout {
   }
   int64_t channels() const { return colour_type & PNG_COLOR_MASK_COLOR ? 3 : 1; }
 };
+
+void keep_metadata(const PngChunk& chunk, PngLayout& layout) {
+  const std::string_view keyword = png_keyword(chunk);
+  if (chunk.type == "eXIf" || (chunk.type == "tEXt" && keyword == "exif")) layout.exif = chunk;
+  if (keyword == "Raw profile type exif") layout.raw_profile = chunk;
+  if (keyword == "XML:com.adobe.xmp") layout.xmp = chunk;
+}
+
+int orientation_of(const PngLayout& layout) {
+  OrientationSources sources;
+  sources.exif = layout.exif.type == "eXIf" ? std::optional(std::string(layout.exif.data))
+                                            : png_text(layout.exif);
+  sources.raw_profile = png_text(layout.raw_profile);
+  sources.xmp = png_text(layout.xmp).value_or("");
+  return orientation_of(sources);
+}
+
+// Whether the chunk is one of several frames. A file that claims a single frame is still, as long
+// as that is the picture itself.
+bool is_animated(std::string_view type, std::span<const uint8_t> chunk) {
+  return type == "fdAT" || (type == "acTL" && chunk.size() >= 4 && big_endian(chunk, 0) > 1);
+}
 
 // Goes from chunk to chunk: the picture must be there to its last chunk, and still.
 PngLayout walk_chunks(std::span<const uint8_t> bytes, const std::string& source) {
@@ -57,14 +82,14 @@ PngLayout walk_chunks(std::span<const uint8_t> bytes, const std::string& source)
       layout.height = big_endian(chunk, 4);
       layout.bit_depth = chunk[8];
       layout.colour_type = chunk[9];
-    } else if (type == "acTL") {
+    } else if (is_animated(type, chunk)) {
       refuse_picture(source, "an animated PNG; save the frame that is meant as a plain PNG");
-    } else if (type == "eXIf") {
-      layout.orientation = exif_orientation(chunk);
     } else if (type == "IDAT") {
       layout.data_bytes += length;
     } else if (type == "IEND") {
       return layout;
+    } else {
+      keep_metadata({type, {reinterpret_cast<const char*>(chunk.data()), chunk.size()}}, layout);
     }
     offset += kChunkFrameBytes + length;
   }
@@ -111,7 +136,7 @@ class PngReader {
       png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
       png_read_info(png_, info_);
       png_set_expand(png_);
-      png_set_scale_16(png_);
+      png_set_strip_16(png_);
       num_passes_ = png_set_interlace_handling(png_);
       png_read_update_info(png_, info_);
     });
@@ -173,7 +198,7 @@ PictureHeader read_png_header(std::span<const uint8_t> bytes, const std::string&
   return {static_cast<int64_t>(layout.height),
           static_cast<int64_t>(layout.width),
           layout.channels(),
-          layout.orientation};
+          orientation_of(layout)};
 }
 
 Picture decode_png(std::span<const uint8_t> bytes, const std::string& source) {

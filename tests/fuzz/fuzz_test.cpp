@@ -41,6 +41,7 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::string_literals;
 using test::TemporaryFolder;
 using testing::Bytes;
 using testing::read_bytes;
@@ -196,6 +197,8 @@ void decode(const std::string& bytes, const std::string&) {
   resize_to_square(decode_picture(picture, "a.png", 3), 28);
 }
 
+Bytes bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
+
 TEST(Fuzz, Png) {
   Bytes samples(60);
   for (size_t i = 0; i < samples.size(); ++i) samples[i] = static_cast<uint8_t>(i * 37);
@@ -207,6 +210,12 @@ TEST(Fuzz, Png) {
                             .rows = samples};
     if (colour_type == 3) parts.extra_chunks = {{"PLTE", Bytes(3 * 256, 7)}, {"tRNS", {0, 9}}};
     if (colour_type == 2) parts.extra_chunks = {{"eXIf", testing::make_exif(6, true)}};
+    if (colour_type == 4)
+      parts.extra_chunks = {
+          {"tEXt", bytes_of("Raw profile type exif\0\nexif\n 10\n49492a00080000000000"s)}};
+    if (colour_type == 6)
+      parts.extra_chunks = {
+          {"iTXt", bytes_of("XML:com.adobe.xmp\0\0\0\0\0<a tiff:Orientation=\"6\"/>"s)}};
     return text(testing::make_png(parts));
   };
   fuzz({.specimens = {kind(0, 10, 6, 8),

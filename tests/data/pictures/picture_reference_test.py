@@ -5,53 +5,16 @@ usage: picture_reference_test.py DECODE_PICTURES. Exit code 77 (skipped) without
 """
 
 import pathlib
-import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from reference_packages import add_reference_packages
+from pillow_reference import Image, as_pillow, decode, np, planes
 
-add_reference_packages()
 try:
-    import numpy as np
     import torchvision.transforms as T
-    from PIL import Image, ImageOps
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
-
-
-def decode(channels, side, paths):
-    result = subprocess.run(
-        [sys.argv[1], str(channels), str(side), *map(str, paths)], capture_output=True, timeout=100
-    )
-    assert result.returncode == 0 and not result.stderr, result.stderr
-    pictures, rest = [], result.stdout
-    while rest:
-        header, rest = rest.split(b"\n", 1)
-        c, h, w = map(int, header.split())
-        pictures.append(np.frombuffer(rest[: c * h * w], np.uint8).reshape(c, h, w).astype(int))
-        rest = rest[c * h * w :]
-    assert len(pictures) == len(paths)
-    return pictures
-
-
-def as_pillow(path, channels):
-    """What Pillow makes of it: upright, over white, RGB or L."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
-        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def planes(image):
-    array = np.asarray(image).astype(int)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def write_pictures(folder):
@@ -112,7 +75,7 @@ with tempfile.TemporaryDirectory(prefix="lockstep-pictures-") as name:
                 T.Compose([T.Resize(side), T.CenterCrop(side)]) if side else lambda image: image
             )
             worst, unequal = 0, 0
-            for path, ours in zip(paths, decode(channels, side, paths)):
+            for path, ours in zip(paths, decode(sys.argv[1], channels, side, paths)):
                 theirs = planes(resize(as_pillow(path, channels)))
                 assert ours.shape == theirs.shape, (path.name, side, ours.shape, theirs.shape)
                 difference = np.abs(ours - theirs).max()

@@ -64,13 +64,13 @@ TEST(Picture, TurnsGreyByTheLumaOfItuR601) {
   EXPECT_THAT(decode_picture(png, "p", 1).pixels, ElementsAre(76, 150, 29, 255));
 }
 
-TEST(Picture, RoundsSixteenBitsToEight) {
-  // v / 257: 0x0080 is half a step and less, 0x0081 more.
-  const Bytes png = make_png({.width = 4,
-                              .height = 1,
-                              .bit_depth = 16,
-                              .rows = {0, 0x80, 0, 0x81, 0x7f, 0x7f, 0xff, 0xff}});
-  EXPECT_THAT(decode_picture(png, "p", 1).pixels, ElementsAre(0, 1, 127, 255));
+TEST(Picture, KeepsTheUpperEightBitsOfSixteen) {
+  const Bytes samples{0, 0xff, 0x80, 0x7f, 0x7f, 0x80, 0xff, 0xff};
+  const Bytes grey = make_png({.width = 4, .height = 1, .bit_depth = 16, .rows = samples});
+  EXPECT_THAT(decode_picture(grey, "p", 1).pixels, ElementsAre(0, 0x80, 0x7f, 255));
+  const Bytes alpha =
+      make_png({.width = 2, .height = 1, .bit_depth = 16, .colour_type = 4, .rows = samples});
+  EXPECT_THAT(decode_picture(alpha, "p", 1).pixels, ElementsAre(127, 0x7f));
 }
 
 TEST(Picture, LaysTransparencyOverWhite) {
@@ -151,6 +151,93 @@ TEST(Picture, StandsUprightByItsExifOrientation) {
   EXPECT_EQ(read_picture_header(jpeg, "p").height, 16);
 }
 
+Bytes bytes_of(const std::string& text) { return Bytes(text.begin(), text.end()); }
+
+// A PNG of 3 x 2 pixels with these chunks, or a JPEG of 16 x 8 with these segments behind its
+// start: on its side, where they say so.
+bool is_turned(const std::vector<std::pair<std::string, Bytes>>& chunks) {
+  const Bytes png =
+      make_png({.width = 3, .height = 2, .rows = {1, 2, 3, 4, 5, 6}, .extra_chunks = chunks});
+  const Picture picture = decode_picture(png, "p", 1);
+  EXPECT_EQ(read_picture_header(png, "p").width, picture.width);
+  return picture.width == 2;
+}
+bool is_turned(const std::vector<std::string>& segments) {
+  Bytes jpeg = make_jpeg(gradient(16, 8, 3), 16, 8, 3);
+  Bytes inserted;
+  for (const std::string& segment : segments) {
+    const size_t length = segment.size() + 2;
+    inserted.insert(
+        inserted.end(),
+        {0xff, 0xe1, static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length & 0xff)});
+    inserted.insert(inserted.end(), segment.begin(), segment.end());
+  }
+  jpeg.insert(jpeg.begin() + 2, inserted.begin(), inserted.end());
+  return decode_picture(jpeg, "p", 3).width == 8;
+}
+
+TEST(Picture, StandsUprightByWhatXmpSaysWhereExifDoesNot) {
+  using namespace std::string_literals;
+  const std::string xmp = "<a tiff:Orientation=\"6\"/>";
+  const std::string element = "<tiff:Orientation>8</tiff:Orientation>";
+  const std::string itxt = "XML:com.adobe.xmp\0\0\0\0\0"s;
+  EXPECT_TRUE(is_turned({{"iTXt", bytes_of(itxt + xmp)}}));
+  EXPECT_TRUE(is_turned({{"iTXt", bytes_of(itxt + element)}}));
+  EXPECT_TRUE(is_turned({{"tEXt", bytes_of("XML:com.adobe.xmp\0"s + xmp)}}));
+  EXPECT_FALSE(is_turned({{"iTXt", bytes_of(itxt + "<a tiff:Orientation='6'/>")}}));
+  EXPECT_FALSE(is_turned({{"iTXt", bytes_of("Comment\0\0\0\0\0"s + xmp)}}));
+  EXPECT_FALSE(is_turned({{"eXIf", make_exif(1, true)}, {"iTXt", bytes_of(itxt + xmp)}}));
+
+  const std::string head = "http://ns.adobe.com/xap/1.0/\0"s;
+  EXPECT_TRUE(is_turned(std::vector<std::string>{head + xmp}));
+  EXPECT_FALSE(is_turned(std::vector<std::string>{head + "tiff:Orientation"}));
+  const Bytes upright = make_exif(1, false), without = {'I', 'I', 42, 0, 8, 0, 0, 0, 0, 0};
+  const auto exif = [](const Bytes& tiff) {
+    return "Exif\0\0"s + std::string(tiff.begin(), tiff.end());
+  };
+  EXPECT_FALSE(is_turned(std::vector<std::string>{head + xmp, exif(upright)}));
+  EXPECT_TRUE(is_turned(std::vector<std::string>{exif(without), head + xmp}));
+}
+
+TEST(Picture, StandsUprightByTheRawProfileOfImageMagick) {
+  using namespace std::string_literals;
+  std::string profile = "\nexif\n      26\n";
+  for (const uint8_t byte : make_exif(6, false)) profile += fmt::format("{:02x}", byte);
+  Bytes packed(1000);
+  uLongf size = packed.size();
+  const std::string text = profile + "\n";
+  compress(packed.data(), &size, reinterpret_cast<const Bytef*>(text.data()), text.size());
+  packed.resize(size);
+  Bytes chunk = bytes_of("Raw profile type exif\0\0"s);
+  chunk.insert(chunk.end(), packed.begin(), packed.end());
+  EXPECT_TRUE(is_turned({{"zTXt", chunk}}));
+  EXPECT_TRUE(is_turned({{"tEXt", bytes_of("Raw profile type exif\0"s + text)}}));
+  EXPECT_FALSE(is_turned({{"zTXt", chunk}, {"eXIf", make_exif(1, true)}}));
+  chunk.resize(chunk.size() - 9);
+  EXPECT_FALSE(is_turned({{"zTXt", chunk}}));
+}
+
+TEST(Picture, IsWholeWithoutAnEndMarkerWhereACameraPutSomethingElse) {
+  using namespace std::string_literals;
+  for (const int num_samples : {1, 3}) {
+    const Bytes whole = make_jpeg(gradient(24, 20, num_samples), 24, 20, num_samples);
+    Bytes jpeg(whole.begin(), whole.end() - 2);
+    expect_refusal(jpeg, "cut off");
+    const Bytes trailer = bytes_of("SEFHe\1\0\0SEFT"s);
+    jpeg.insert(jpeg.end(), trailer.begin(), trailer.end());
+    EXPECT_EQ(decode_picture(jpeg, "p", 3).pixels, decode_picture(whole, "p", 3).pixels);
+    Bytes half(whole.begin(), whole.end() - static_cast<int64_t>(whole.size()) / 8);
+    half.insert(half.end(), {0xff, 0xd9});
+    half.insert(half.end(), trailer.begin(), trailer.end());
+    expect_refusal(half, "damaged");
+  }
+  // The later scans of a progressive one may be what is missing.
+  Bytes progressive = make_jpeg(gradient(24, 20, 3), 24, 20, 3, true);
+  progressive.resize(progressive.size() - 2);
+  progressive.resize(progressive.size() + 100, 'x');
+  expect_refusal(progressive, "cut off");
+}
+
 TEST(Picture, TakesNoHarmFromDamagedExif) {
   const Bytes good = make_exif(3, true);
   for (size_t i = 0; i < good.size(); ++i) {
@@ -204,6 +291,12 @@ TEST(Picture, RefusesBombsAndLyingHeadersBeforeItAllocates) {
 TEST(Picture, RefusesAnimations) {
   PngParts parts = small_rgb();
   parts.extra_chunks = {{"acTL", {0, 0, 0, 2, 0, 0, 0, 0}}};
+  expect_refusal(make_png(parts), "animated");
+  // A single frame that is the picture itself is still; one beside it is not.
+  parts.extra_chunks = {{"acTL", {0, 0, 0, 1, 0, 0, 0, 0}}};
+  EXPECT_EQ(decode_picture(make_png(parts), "p", 3).pixels,
+            decode_picture(make_png(small_rgb()), "p", 3).pixels);
+  parts.extra_chunks.push_back({"fdAT", {0, 0, 0, 1, 0}});
   expect_refusal(make_png(parts), "animated");
 }
 
