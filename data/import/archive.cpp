@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/git_lfs.h"
 
 namespace lockstep {
 namespace {
@@ -77,14 +79,15 @@ std::string read_member(const std::string& path, archive* reader, archive_entry*
   return bytes;
 }
 
-}  // namespace
-
-std::map<std::string, std::string> read_archive_members(const std::string& path,
-                                                        const std::vector<std::string>& names,
-                                                        const ArchiveLimits& limits) {
+// Goes from member to member; `visit` gets those that are files, with the name without folders.
+void visit_files(
+    const std::string& path,
+    const ArchiveLimits& limits,
+    const std::function<void(archive*, archive_entry*, const std::string& name)>& visit) {
   if (access(path.c_str(), R_OK) != 0) {
     throw_error(ExitCode::kInputOutput, "cannot read {}: {}", path, std::strerror(errno));
   }
+  refuse_lfs_pointer_at(path);
   const Archive reader(archive_read_new(), &archive_read_free);
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_format_tar(reader.get());
@@ -92,10 +95,12 @@ std::map<std::string, std::string> read_archive_members(const std::string& path,
     throw_error(
         ExitCode::kBadData, "{} is not a .tar.gz archive ({})", path, reason_of(reader.get()));
   }
-  std::map<std::string, std::string> members;
   archive_entry* entry = nullptr;
   int result = ARCHIVE_OK;
-  for (int64_t count = 0; (result = archive_read_next_header(reader.get(), &entry)) == ARCHIVE_OK;
+  // A warning is given for names that the locale's encoding cannot express: the entry has their
+  // bytes all the same.
+  for (int64_t count = 0; (result = archive_read_next_header(reader.get(), &entry)) == ARCHIVE_OK ||
+                          result == ARCHIVE_WARN;
        ++count) {
     check_entry(path, entry, limits);
     const std::string member = archive_entry_pathname(entry);
@@ -105,12 +110,8 @@ std::map<std::string, std::string> read_archive_members(const std::string& path,
     if (archive_filter_bytes(reader.get(), 0) > limits.total_bytes) {
       refuse(path, member, fmt::format("is beyond the {} bytes allowed", limits.total_bytes));
     }
-    const std::string name = std::filesystem::path(member).filename().string();
-    if (archive_entry_filetype(entry) != AE_IFREG ||
-        std::find(names.begin(), names.end(), name) == names.end())
-      continue;
-    if (members.contains(name)) refuse(path, member, "is the second member of that name");
-    members[name] = read_member(path, reader.get(), entry);
+    if (archive_entry_filetype(entry) == AE_IFREG)
+      visit(reader.get(), entry, std::filesystem::path(member).filename().string());
   }
   if (result != ARCHIVE_EOF) {
     throw_error(ExitCode::kBadData,
@@ -118,7 +119,28 @@ std::map<std::string, std::string> read_archive_members(const std::string& path,
                 path,
                 reason_of(reader.get()));
   }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> read_archive_members(const std::string& path,
+                                                        const std::vector<std::string>& names,
+                                                        const ArchiveLimits& limits) {
+  std::map<std::string, std::string> members;
+  visit_files(path, limits, [&](archive* reader, archive_entry* entry, const std::string& name) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) return;
+    if (members.contains(name))
+      refuse(path, archive_entry_pathname(entry), "is the second member of that name");
+    members[name] = read_member(path, reader, entry);
+  });
   return members;
+}
+
+std::set<std::string> archive_file_names(const std::string& path, const ArchiveLimits& limits) {
+  std::set<std::string> names;
+  visit_files(
+      path, limits, [&](archive*, archive_entry*, const std::string& name) { names.insert(name); });
+  return names;
 }
 
 }  // namespace lockstep

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,15 @@ struct ArchiveLimits {
 };
 
 // Reads the members of a tar archive, gzipped or not, whose file names (without folders) are among
-// `names`, into memory; the result holds those found. Throws Error(kBadData) for absolute paths,
+// `names`, into memory; the result holds those found. Names are bytes, in no encoding. Throws
+// Error(kBadData) for absolute paths,
 // "..", links, devices, sparse members, two members of one name, sizes beyond the limits and
 // damaged archives; Error(kInputOutput) when the file cannot be read.
 std::map<std::string, std::string> read_archive_members(const std::string& path,
                                                         const std::vector<std::string>& names,
                                                         const ArchiveLimits& limits = {});
+
+// The names (without folders) of all files in such an archive, under the same conditions.
+std::set<std::string> archive_file_names(const std::string& path, const ArchiveLimits& limits = {});
 
 }  // namespace lockstep

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -82,39 +83,9 @@ std::vector<std::string> all_file_names() {
   return names;
 }
 
-bool holds_records(const fs::path& folder) {
-  return std::any_of(
-      cifar_layouts().begin(), cifar_layouts().end(), [&](const CifarLayout& layout) {
-        std::error_code error;
-        return fs::is_regular_file(folder / layout.train_files.front(), error) ||
-               fs::is_regular_file(folder / layout.test_files.front(), error);
-      });
-}
-
-// `folder` itself, or the one folder in it, that holds any record file.
-fs::path find_record_folder(const fs::path& folder) {
-  if (holds_records(folder)) return folder;
-  std::vector<fs::path> found;
-  std::error_code error;  // what cannot be listed is reported by whoever reads the folder
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    std::error_code unreadable;  // a link to itself, say
-    if (entry->is_directory(unreadable) && holds_records(entry->path()))
-      found.push_back(entry->path());
-  }
-  if (found.size() > 1) {
-    throw_error(ExitCode::kBadData,
-                "{} holds several data sets ({}, {}, …): give one of them",
-                folder.string(),
-                found[0].string(),
-                found[1].string());
-  }
-  return found.empty() ? folder : found.front();
-}
-
 FileSource open_source(const std::string& source) {
   if (fs::is_directory(source)) {
-    const fs::path folder = find_record_folder(source);
+    const fs::path folder = source;
     const auto size = [folder](const std::string& name) -> std::optional<size_t> {
       if (!fs::is_regular_file(folder / name)) return std::nullopt;
       return fs::file_size(folder / name);
@@ -151,11 +122,16 @@ const CifarLayout& recognise(const FileSource& files, const std::string& source)
                   fmt::join(missing, ", "));
     }
   }
+  if (!fs::is_directory(source)) {
+    const std::set<std::string> held = archive_file_names(source);
+    refuse_other_cifar(source, [&](const std::string& name) { return held.contains(name); });
+  }
   throw_error(
       ExitCode::kBadData,
       "{} holds neither the CIFAR-10 binary version (data_batch_1.bin to data_batch_5.bin, "
       "test_batch.bin) nor the "
-      "CIFAR-100 one (train.bin, test.bin). Give the folder with these files, or their .tar.gz.",
+      "CIFAR-100 one (train.bin, test.bin). Give the folder with these files, or their .tar.gz; an "
+      "archive of anything else is unpacked first, and its folder given.",
       source);
 }
 
@@ -232,8 +208,44 @@ size_t count_records(const CifarLayout& layout,
 
 }  // namespace
 
-bool holds_cifar(const std::string& source) {
-  return !fs::is_directory(source) || holds_records(find_record_folder(source));
+bool holds_cifar(const std::string& folder) {
+  return std::any_of(
+      cifar_layouts().begin(), cifar_layouts().end(), [&](const CifarLayout& layout) {
+        std::error_code error;
+        return fs::is_regular_file(fs::path(folder) / layout.train_files.front(), error) ||
+               fs::is_regular_file(fs::path(folder) / layout.test_files.front(), error);
+      });
+}
+
+void refuse_other_cifar(const std::string& source,
+                        const std::function<bool(const std::string& name)>& has) {
+  struct Version {
+    const char* set;
+    const char* language;
+    std::array<const char*, 3> files;
+  };
+  constexpr std::array kVersions{
+      Version{"10", "Python", {"data_batch_1", "test_batch", "batches.meta"}},
+      Version{"100", "Python", {"train", "test", "meta"}},
+      Version{"10", "MATLAB", {"data_batch_1.mat", "test_batch.mat", "batches.meta.mat"}},
+      Version{"100", "MATLAB", {"train.mat", "test.mat", "meta.mat"}}};
+  for (const Version& version : kVersions) {
+    // Of CIFAR-10's names any will do; those of CIFAR-100 say little alone.
+    const auto found = std::count_if(version.files.begin(), version.files.end(), has);
+    if (found < (version.set == std::string("10") ? 1 : 3)) continue;
+    throw_error(ExitCode::kBadData,
+                "{} holds CIFAR-{}'s {} version, which is not read{}. Take the binary version, "
+                "cifar-{}-binary.tar.gz: `lockstep data download cifar{} OUT.h5` fetches and "
+                "imports it.",
+                source,
+                version.set,
+                version.language,
+                version.language == std::string("Python")
+                    ? " (opening a pickle runs whatever code is in it)"
+                    : "",
+                version.set,
+                version.set);
+  }
 }
 
 void import_cifar(const std::string& source, const std::string& output) {

@@ -10,6 +10,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/data/image_set/image_file_writer.h"
 #include "lockstep/data/image_set/train_validation_split.h"
+#include "lockstep/data/import/folder_entries.h"
 #include "lockstep/data/import/folder_listing.h"
 #include "lockstep/data/pictures/picture.h"
 
@@ -220,6 +221,7 @@ void import_picture_folder(const std::string& source,
                            const std::string& output,
                            const ImportOptions& options) {
   PictureFolder folder = list_picture_folder(source);
+  for (const std::string& line : folder.recognised) options.tell(line);
   tell_list(options,
             fmt::format("left aside {} entries that are no pictures of a class",
                         folder.left_aside.size()),

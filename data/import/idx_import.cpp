@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/git_lfs.h"
 #include "lockstep/data/image_set/image_file_writer.h"
 #include "lockstep/data/pictures/picture.h"
 
@@ -43,23 +44,13 @@ std::string find_file(const fs::path& folder, const std::string& stem) {
   return "";
 }
 
-// `source` or its folder raw/, whichever holds any of the files; empty: neither.
-fs::path find_idx_folder(const fs::path& source) {
-  for (const fs::path& folder : {source, source / "raw"}) {
-    for (const IdxNames& names : kIdxNames) {
-      if (!find_file(folder, names.images).empty() || !find_file(folder, names.labels).empty())
-        return folder;
-    }
-  }
-  return {};
-}
-
 // One IDX file, gzipped or not, read from front to back.
 class IdxFile {
  public:
   IdxFile(const std::string& path, uint32_t magic)
       : path_(path), file_(gzopen(path.c_str(), "rb"), &gzclose_r) {
     if (!file_) throw_error(ExitCode::kInputOutput, "cannot read {}", path);
+    refuse_lfs_pointer_at(path);
     if (const uint32_t found = read_number(); found != magic) {
       refuse(fmt::format("it begins with {:#010x} instead of {:#010x}", found, magic));
     }
@@ -180,11 +171,11 @@ void append_split(IdxSplit& split, int64_t side, ImageFileWriter& writer) {
   split.labels.expect_end();
 }
 
-bool is_fashion(const std::string& source, const ImportOptions& options) {
+bool is_fashion(const std::string& folder, const ImportOptions& options) {
   if (!options.class_names.empty()) return options.class_names == "fashion";
   // The folder's name, or that of the one around raw/.
-  const fs::path folder = fs::weakly_canonical(source);
-  std::string name = folder.parent_path().filename().string() + "/" + folder.filename().string();
+  const fs::path path = fs::weakly_canonical(folder);
+  std::string name = path.parent_path().filename().string() + "/" + path.filename().string();
   std::transform(
       name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   const bool fashion = name.find("fashion") != std::string::npos;
@@ -197,19 +188,22 @@ bool is_fashion(const std::string& source, const ImportOptions& options) {
 
 }  // namespace
 
-bool holds_idx(const std::string& source) { return !find_idx_folder(source).empty(); }
+bool holds_idx(const std::string& folder) {
+  return std::any_of(kIdxNames.begin(), kIdxNames.end(), [&](const IdxNames& names) {
+    return !find_file(folder, names.images).empty() || !find_file(folder, names.labels).empty();
+  });
+}
 
-void import_idx(const std::string& source,
+void import_idx(const std::string& folder,
                 const std::string& output,
                 const ImportOptions& options) {
-  const fs::path folder = find_idx_folder(source);
   IdxSplit train = open_split(folder, kIdxNames[0]), test = open_split(folder, kIdxNames[1]);
   if (train.side != test.side) {
     test.images.refuse(fmt::format(
         "images of {} pixels a side, but training images have {}", test.side, train.side));
   }
   const int64_t side = options.size.value_or(train.side);
-  const bool fashion = is_fashion(source, options);
+  const bool fashion = is_fashion(folder, options);
   ImageSetDescription description{.channels = 1, .height = side, .width = side};
   // Fashion-MNIST's (Xiao, Rasul and Vollgraf 2017, table 2).
   description.class_names =

@@ -6,14 +6,13 @@
 #include "lockstep/data/import/cifar_import.h"
 #include "lockstep/data/import/folder_import.h"
 #include "lockstep/data/import/idx_import.h"
+#include "lockstep/data/import/recognise_source.h"
 
 namespace lockstep {
 namespace {
 
-void check_options(const ImportOptions& options,
-                   bool pictures,
-                   bool idx,
-                   const std::string& source) {
+void check_options(const ImportOptions& options, SourceKind kind, const std::string& source) {
+  const bool pictures = kind == SourceKind::kPictures, idx = kind == SourceKind::kIdx;
   if (options.size && (*options.size < kMinImportSize || *options.size > kMaxImportSize)) {
     throw_error(ExitCode::kUsage,
                 "--size is {}: images of {} to {} pixels are possible",
@@ -49,18 +48,22 @@ void check_options(const ImportOptions& options,
 void import_images(const std::string& source,
                    const std::string& output,
                    const ImportOptions& options) {
-  namespace fs = std::filesystem;
+  const RecognisedSource found = recognise_source(source);
+  check_options(options, found.kind, source);
   std::error_code error;
-  if (!fs::exists(source, error))
-    throw_error(ExitCode::kInputOutput, "there is no file or folder {}", source);
-  const bool cifar = holds_cifar(source), idx = !cifar && holds_idx(source);
-  check_options(options, !cifar && !idx, idx, source);
-  if (!options.overwrite && fs::exists(output, error)) {
+  if (!options.overwrite && std::filesystem::exists(output, error)) {
     throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
   }
-  if (cifar) return import_cifar(source, output);
-  if (idx) return import_idx(source, output, options);
-  import_picture_folder(source, output, options);
+  if (found.path != source)
+    options.tell(fmt::format("{}: recognised as {}", found.path, found.name));
+  switch (found.kind) {
+    case SourceKind::kCifar:
+      return import_cifar(found.path, output);
+    case SourceKind::kIdx:
+      return import_idx(found.path, output, options);
+    case SourceKind::kPictures:
+      return import_picture_folder(found.path, output, options);
+  }
 }
 
 }  // namespace lockstep

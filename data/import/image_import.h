@@ -29,10 +29,10 @@ struct ImportOptions {
   std::function<void(int64_t, int64_t)> progress = [](int64_t, int64_t) {};
 };
 
-// Writes `output` (image_file.h) from `source`, told by what it holds: CIFAR's binary version
-// (cifar_import.h), MNIST's files, else class folders with pictures. Throws Error(kUsage) for an
-// existing output unless overwrite, and for options that the source has no use for; Error(kBadData)
-// and Error(kInputOutput) as those do.
+// Writes `output` (image_file.h) from `source`, told by what it holds (recognise_source.h): CIFAR's
+// binary version (cifar_import.h), MNIST's files, else class folders with pictures. What was
+// recognised where is told. Throws Error(kUsage) for an existing output unless overwrite, and for
+// options that the source has no use for; Error(kBadData) and Error(kInputOutput) as those do.
 void import_images(const std::string& source,
                    const std::string& output,
                    const ImportOptions& options);

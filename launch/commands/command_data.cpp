@@ -146,9 +146,10 @@ void add_import_command(CLI::App& data, const std::shared_ptr<DataOptions>& opti
   lockstep data import FashionMNIST/raw fashion.h5       train-images-idx3-ubyte[.gz] and the others
   lockstep data import cifar-10-binary.tar.gz cifar10.h5
 
+The layout is recognised, in folders around it too, and told; what can be read in two ways is refused.
 Exit codes: 0 done; 64 command line or the file exists; 65 a picture or file that cannot be used;
 74 input or output.
-See also: docs/data_format.md; lockstep data info, which every import ends with.)");
+See also: docs/guide.md; lockstep data info, which every import ends with.)");
   command->callback(
       [options, &run] { run = [options](int*, char***) { return import_set(*options); }; });
 }

@@ -63,6 +63,52 @@ TEST_F(ArchiveTest, GivesTheMembersAskedForWhereverTheyLie) {
               ElementsAre(Pair("one", large), Pair("two", "2")));
 }
 
+// A member as POSIX (pax) has it: its name in a header of its own, in UTF-8, and cut in the old
+// one.
+std::string pax_member(const std::string& name, const std::string& bytes) {
+  const auto block = [](const std::string& old_name, char type, const std::string& content) {
+    std::string header(512, '\0');
+    const auto put = [&](size_t at, const std::string& text) {
+      header.replace(at, text.size(), text);
+    };
+    put(0, old_name);
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, fmt::format("{:011o}", content.size()));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, std::string(1, type));
+    put(257, std::string("ustar\00000", 8));
+    unsigned sum = 0;
+    for (const char c : header) sum += static_cast<uint8_t>(c);
+    put(148, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
+    return header + content + std::string((512 - content.size() % 512) % 512, '\0');
+  };
+  const std::string field = fmt::format(" path={}\n", name);
+  const std::string record = std::to_string(field.size() + 2) + field;
+  return block("PaxHeaders/x", 'x', record) + block("x", '0', bytes);
+}
+
+// Tests run in the locale "C", as programs do in containers: it has no letter for the é.
+TEST_F(ArchiveTest, TakesNamesAsBytesInAnyEncoding) {
+  for (const std::string folder : {"donn\xc3\xa9s", "donn\xe9s"}) {
+    testing::write_bytes(path_,
+                         pax_member(folder + "/one", "1") + pax_member(folder + "/two", "2") +
+                             std::string(1024, '\0'));
+    EXPECT_THAT(read_archive_members(path_, {"one", "two"}),
+                ElementsAre(Pair("one", "1"), Pair("two", "2")));
+    EXPECT_THAT(archive_file_names(path_), ElementsAre("one", "two"));
+  }
+}
+
+TEST_F(ArchiveTest, NamesAGitLfsPointer) {
+  testing::write_bytes(path_, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  const Error error = error_of([&] { read_archive_members(path_, {"one"}); });
+  EXPECT_EQ(error.code(), ExitCode::kBadData);
+  EXPECT_THAT(error.what(), HasSubstr("git lfs pull"));
+}
+
 TEST_F(ArchiveTest, RefusesPathsThatLeadOut) {
   expect_refused("..", {"../bad", "x"});
   expect_refused("..", {"set/../../bad", "x"});

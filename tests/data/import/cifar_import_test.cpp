@@ -77,7 +77,7 @@ TEST(CifarImport, KeepsPlanesRowsAndTheOrderOfBatches) {
   write_cifar10(folder / "data/cifar-10-batches-bin");
   import_cifar(folder / "data/cifar-10-batches-bin", folder / "a.h5");
   expect_cifar10(folder / "a.h5");
-  import_cifar(folder / "data", folder / "b.h5");
+  import_images(folder / "data", folder / "b.h5", {});
   expect_cifar10(folder / "b.h5");
   ASSERT_EQ(std::system(fmt::format("tar -C {} -czf {} cifar-10-batches-bin",
                                     folder / "data",
@@ -134,6 +134,24 @@ TEST(CifarImport, NamesTheFileThatIsWrongAndWhatWasExpected) {
   expect_error("neither the CIFAR-10");
   EXPECT_EQ(error_of([&] { import_cifar(folder / "nothing", folder / "out.h5"); }).code(),
             ExitCode::kInputOutput);
+}
+
+TEST(CifarImport, NamesWhatElseAnArchiveHolds) {
+  const TemporaryFolder folder;
+  const auto error_of_archive_with = [&](const std::vector<std::string>& names) {
+    fs::remove_all(folder / "set");
+    fs::create_directories(folder / "set");
+    for (const std::string& name : names) write_bytes(folder / ("set/" + name), "\x80\x02");
+    EXPECT_EQ(std::system(
+                  fmt::format("tar -C {} -czf {} set", folder.path(), folder / "a.tar.gz").c_str()),
+              0);
+    return error_of([&] { import_images(folder / "a.tar.gz", folder / "out.h5", {}); });
+  };
+  EXPECT_THAT(error_of_archive_with({"data_batch_1", "data_batch_2", "test_batch"}).what(),
+              HasSubstr("CIFAR-10's Python version"));
+  EXPECT_THAT(error_of_archive_with({"train", "test", "meta"}).what(),
+              HasSubstr("data download cifar100"));
+  EXPECT_THAT(error_of_archive_with({"cat.png"}).what(), HasSubstr("unpacked first"));
 }
 
 TEST(CifarImport, ReplacesAFileOnlyWhenTold) {

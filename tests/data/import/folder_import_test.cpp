@@ -203,6 +203,29 @@ TEST(FolderImport, ListsUnreadablePicturesAndWritesNothingUnlessToldTo) {
   EXPECT_THAT(told.lines, Contains(HasSubstr("left out 4 unreadable pictures of 38")));
 }
 
+TEST(FolderImport, NamesGitLfsPointersAmongThePictures) {
+  const TemporaryFolder folder;
+  write_tree(folder / "set");
+  write_bytes(folder / "set/a/03.png",
+              "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  Told told;
+  EXPECT_EQ(import_error(folder, told.options()).code(), ExitCode::kBadData);
+  EXPECT_THAT(told.lines, Contains(HasSubstr("a/03.png: a Git LFS pointer")));
+  EXPECT_THAT(told.lines, Contains(HasSubstr("git lfs pull")));
+}
+
+TEST(FolderImport, TellsHowItReadTheFolder) {
+  const TemporaryFolder folder;
+  write_tree(folder / "set/Training");
+  write_tree(folder / "set/Testing");
+  Told told;
+  import_images(folder / "set", folder / "out.h5", told.options());
+  EXPECT_EQ(ImageFile(folder / "out.h5").info().num_images, (std::array<int64_t, 2>{35, 35}));
+  EXPECT_THAT(told.lines, Contains(HasSubstr("3 classes: the folders in")));
+  EXPECT_THAT(told.lines, Contains(HasSubstr("set/Training")));
+  EXPECT_THAT(told.lines, Contains(HasSubstr("set/Testing")));
+}
+
 TEST(FolderImport, TellsWhatItLeavesAside) {
   const TemporaryFolder folder;
   write_tree(folder / "set");
@@ -219,7 +242,7 @@ TEST(FolderImport, TellsWhatItLeavesAside) {
                           HasSubstr("notes.txt (not in the folder"),
                           HasSubstr("a/.DS_Store (hidden)"),
                           HasSubstr("a/labels.csv (not a picture)"),
-                          HasSubstr("b/circle (a folder within a class)")));
+                          HasSubstr("b/circle (a link to a folder that is read")));
 }
 
 TEST(FolderImport, RefusesSetsThatCannotBeLearnt) {
