@@ -4,98 +4,38 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <string_view>
 #include <system_error>
-#include <utility>
 
 #include "lockstep/core/base/descriptor.h"
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/file_io.h"
 #include "lockstep/core/base/git_lfs.h"
+#include "lockstep/core/base/pending_file.h"
+#include "lockstep/core/base/temporary_name.h"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kTemporaryMark = ".tmp-";
-
-[[noreturn]] void fail(std::string_view action, const std::string& path, int error) {
-  std::string_view fix;
-  if (error == ENOSPC || error == EDQUOT) fix = "; free some space or choose another folder";
-  if (error == EFBIG) fix = "; raise the limit on file sizes (ulimit -f)";
-  if (error == EACCES || error == EPERM || error == EROFS) {
-    fix = "; choose a folder that this user may write, or change its permissions";
-  }
-  throw_error(
-      ExitCode::kInputOutput, "cannot {} {}: {}{}", action, path, std::strerror(error), fix);
-}
-
 std::string without_trailing_slashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
 }
 
-std::string folder_of(const std::string& path) {
-  const fs::path parent = fs::path(path).parent_path();
-  return parent.empty() ? "." : parent.string();
-}
-
-// Calls `make` with names beside `path` until it does not find the name taken (EEXIST); returns
-// that name.
-template <typename Make>
-std::string make_temporary(const std::string& path, const Make& make) {
-  for (int attempt = 0;; ++attempt) {
-    std::string name = fmt::format("{}{}{}-{}", path, kTemporaryMark, ::getpid(), attempt);
-    if (make(name)) return name;
-    if (errno != EEXIST || attempt == 1000) fail("write", path, errno);
-  }
-}
-
-void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path) {
-  // One call writes at most 2 GiB.
-  constexpr size_t kMostPerCall = size_t{1} << 30;
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor, bytes.data(), std::min(bytes.size(), kMostPerCall));
-    if (count > 0) {
-      bytes = bytes.subspan(static_cast<size_t>(count));
-    } else if (count == 0 || errno != EINTR) {
-      fail("write", path, count == 0 ? EIO : errno);
-    }
-  }
-}
-
-// Removes a temporary file or folder unless it has been renamed to its final name.
-class TemporaryGuard {
- public:
-  explicit TemporaryGuard(std::string path) : path_(std::move(path)) {}
-  ~TemporaryGuard() {
-    std::error_code ignored;
-    if (!released_) fs::remove_all(path_, ignored);
-  }
-  TemporaryGuard(const TemporaryGuard&) = delete;
-  TemporaryGuard& operator=(const TemporaryGuard&) = delete;
-
-  void release() { released_ = true; }
-
- private:
-  std::string path_;
-  bool released_ = false;
-};
-
 void fsync_path(const std::string& path, int flags) {
   Descriptor file(::open(path.c_str(), flags | O_RDONLY | O_CLOEXEC));
-  if (!file.is_open()) fail("write", path, errno);
+  if (!file.is_open()) throw_file_error("write", path, errno);
   // Some network file systems cannot sync a folder, since they write its changes through.
   const bool unsupported_is_fine = (flags & O_DIRECTORY) != 0;
   if (::fsync(file.value()) != 0 && !(unsupported_is_fine && errno == EINVAL)) {
-    fail("write", path, errno);
+    throw_file_error("write", path, errno);
   }
-  if (const int error = file.close(); error != 0) fail("write", path, error);
+  if (const int error = file.close(); error != 0) throw_file_error("write", path, error);
 }
 
 void fsync_tree(const std::string& folder) {
@@ -109,7 +49,7 @@ void fsync_tree(const std::string& folder) {
       fsync_path(entry->path().string(), 0);
     }
   }
-  if (error) fail("read", folder, error.value());
+  if (error) throw_file_error("read", folder, error.value());
   fsync_folder(folder);
 }
 
@@ -118,34 +58,39 @@ void fsync_tree(const std::string& folder) {
 void swap_folders(const std::string& temporary, const std::string& path) {
   if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0)
     return;
-  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) fail("write", path, errno);
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+    throw_file_error("write", path, errno);
   // Network file systems cannot exchange: for a moment there is none, but each one is whole.
   const std::string old = temporary + "-old";
-  if (::rename(path.c_str(), old.c_str()) != 0) fail("replace", path, errno);
+  if (::rename(path.c_str(), old.c_str()) != 0) throw_file_error("replace", path, errno);
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
     ::rename(old.c_str(), path.c_str());
-    fail("write", path, error);
+    throw_file_error("write", path, error);
   }
   ::rename(old.c_str(), temporary.c_str());
+}
+
+void write_through(const Destination& stream,
+                   std::span<const std::byte> bytes,
+                   const std::string& path) {
+  Descriptor file(stream.descriptor >= 0 ? ::fcntl(stream.descriptor, F_DUPFD_CLOEXEC, 0)
+                                         : ::open(stream.path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file.is_open()) throw_file_error("write", path, errno);
+  if (const int error = write_all(file.value(), bytes); error != 0)
+    throw_file_error("write", path, error);
+  if (const int error = file.close(); error != 0) throw_file_error("write", path, error);
 }
 
 }  // namespace
 
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes) {
-  int opened = -1;
-  const std::string temporary = make_temporary(path, [&opened](const std::string& name) {
-    opened = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    return opened >= 0;
-  });
-  Descriptor file(opened);
-  TemporaryGuard guard(temporary);
-  write_all(file.value(), bytes, path);
-  if (::fsync(file.value()) != 0) fail("write", path, errno);
-  if (const int error = file.close(); error != 0) fail("write", path, error);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("write", path, errno);
-  guard.release();
-  fsync_folder(folder_of(path));
+  const Destination destination = find_destination(path);
+  if (destination.is_stream) return write_through(destination, bytes, path);
+  PendingFile file(path);
+  if (const int error = write_all(file.descriptor(), bytes); error != 0)
+    throw_file_error("write", path, error);
+  file.commit();
 }
 
 void write_file_durably(const std::string& path, const std::string& text) {
@@ -164,7 +109,7 @@ void write_folder_durably(const std::string& path,
   if (::lstat(target.c_str(), &status) == 0) {
     swap_folders(temporary, target);
   } else {
-    if (::rename(temporary.c_str(), target.c_str()) != 0) fail("write", path, errno);
+    if (::rename(temporary.c_str(), target.c_str()) != 0) throw_file_error("write", path, errno);
     guard.release();
   }
   fsync_folder(folder_of(target));
@@ -174,17 +119,17 @@ void remove_temporaries(const std::string& folder) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->path().filename().string().find(kTemporaryMark) == std::string::npos) continue;
+    if (!is_temporary_name(entry->path().filename().string())) continue;
     std::error_code ignored;
     fs::remove_all(entry->path(), ignored);
   }
-  if (error) fail("read", folder, error.value());
+  if (error) throw_file_error("read", folder, error.value());
 }
 
 std::string read_file(const std::string& path, size_t max_bytes) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
-  if (!file.is_open() || ::fstat(file.value(), &status) != 0) fail("read", path, errno);
+  if (!file.is_open() || ::fstat(file.value(), &status) != 0) throw_file_error("read", path, errno);
   const auto refuse_size = [&] {
     throw_error(ExitCode::kInputOutput,
                 "cannot read {}: it is larger than the {} bytes that are sensible for such a file",
@@ -204,7 +149,7 @@ std::string read_file(const std::string& path, size_t max_bytes) {
                                  in_place ? bytes.data() + filled : more,
                                  in_place ? bytes.size() - filled : kStep);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail("read", path, errno);
+    if (count < 0) throw_file_error("read", path, errno);
     if (count == 0) break;
     if (!in_place) bytes.append(more, static_cast<size_t>(count));
     filled += static_cast<size_t>(count);

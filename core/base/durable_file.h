@@ -9,8 +9,10 @@
 namespace lockstep {
 
 // Writes `path` as temporary file in the same folder + fsync + rename + fsync of the folder. A
-// crash or a full disk leaves the old file. Throws Error(kInputOutput) naming path and reason; the
-// temporary file is removed then.
+// crash or a full disk leaves the old file. A symbolic link stays, what it names is written, and
+// keeps its permissions. A pipe, a terminal or /dev/null is written through, never replaced. Throws
+// Error(kInputOutput) naming path and reason, and the temporary file is removed; Error(kUsage) for
+// a folder, a disk or a socket.
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes);
 void write_file_durably(const std::string& path, const std::string& text);
 
@@ -25,8 +27,9 @@ std::string read_file(const std::string& path, size_t max_bytes = size_t{1} << 4
 
 void fsync_folder(const std::string& path);
 
-// Removes what killed writers left in `folder` (names that contain ".tmp-"). Only for a folder in
-// which no other process writes. Throws Error(kInputOutput) when the folder cannot be read.
+// Removes what killed writers left in `folder`, by the names that this program gives. Only for a
+// folder in which no other process writes. Throws Error(kInputOutput) when the folder cannot be
+// read.
 void remove_temporaries(const std::string& folder);
 
 }  // namespace lockstep

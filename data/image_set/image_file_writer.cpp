@@ -1,18 +1,12 @@
 #include "lockstep/data/image_set/image_file_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
+#include <optional>
 
-#include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/pending_file.h"
 #include "lockstep/core/base/text.h"
 #include "lockstep/data/image_set/hdf5_writer.h"
 #include "lockstep/data/image_set/image_digest.h"
@@ -66,11 +60,11 @@ struct ImageFileWriter::Handle {
   void add_statistics(std::span<const uint8_t> images);
   void write_attributes();
 
-  std::string temporary;
   ImageSetInfo info;
   std::array<Pending, 2> pending;
   std::vector<uint64_t> sums, squares;  // per channel, of the training bytes: exact
-  std::unique_ptr<Hdf5Writer> file;
+  std::optional<PendingFile> whole;
+  std::unique_ptr<Hdf5Writer> file;  // goes first: it may write as it ends
 };
 
 void ImageFileWriter::Handle::create(Split split, int64_t chunk_images) {
@@ -158,16 +152,11 @@ ImageFileWriter::ImageFileWriter(const std::string& path, const ImageSetDescript
   set_source(description.source);
   handle.sums.assign(static_cast<size_t>(description.channels), 0);
   handle.squares = handle.sums;
-  // The same folder, so that the final rename stays within one file system.
-  handle.temporary = fmt::format("{}.tmp-{}", path, getpid());
-  handle.file = std::make_unique<Hdf5Writer>(handle.temporary);
+  handle.whole.emplace(path);
+  handle.file = std::make_unique<Hdf5Writer>(handle.whole->temporary());
 }
 
-ImageFileWriter::~ImageFileWriter() {
-  if (!handle_ || handle_->temporary.empty()) return;
-  handle_->file.reset();
-  unlink(handle_->temporary.c_str());
-}
+ImageFileWriter::~ImageFileWriter() = default;
 
 void ImageFileWriter::append(Split split,
                              std::span<const uint8_t> images,
@@ -211,7 +200,7 @@ void ImageFileWriter::set_source(const std::string& source) {
 
 void ImageFileWriter::finish() {
   Handle& handle = *handle_;
-  LOCKSTEP_CHECK(!handle.temporary.empty(), "finish() called twice");
+  LOCKSTEP_CHECK(handle.file, "finish() called twice");
   for (const Split split : {Split::kTrain, Split::kTest}) {
     const Handle::Pending& block = handle.pending[static_cast<size_t>(split)];
     if (!block.labels.empty() || !block.created) handle.flush_block(split);
@@ -223,15 +212,7 @@ void ImageFileWriter::finish() {
   handle.write_attributes();
   handle.file->close();
   handle.file.reset();
-  if (std::rename(handle.temporary.c_str(), handle.info.path.c_str()) != 0) {
-    throw_error(ExitCode::kInputOutput,
-                "cannot put the image set at {}: {}",
-                handle.info.path,
-                std::strerror(errno));
-  }
-  handle.temporary.clear();
-  const std::string folder = std::filesystem::path(handle.info.path).parent_path().string();
-  fsync_folder(folder.empty() ? "." : folder);
+  handle.whole->commit();
 }
 
 }  // namespace lockstep

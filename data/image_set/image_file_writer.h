@@ -19,8 +19,8 @@ struct ImageSetDescription {
 };
 
 // Collects images in order and writes `path` through a temporary file, computing mean, std and
-// digests. Throws Error(kBadData) for labels out of range, Error(kInputOutput) for what the file
-// system refuses.
+// digests; behind a symbolic link, which stays. Throws Error(kBadData) for labels out of range,
+// Error(kInputOutput) for what the file system refuses, Error(kUsage) for what is no regular file.
 class ImageFileWriter {
  public:
   ImageFileWriter(const std::string& path, const ImageSetDescription& description);

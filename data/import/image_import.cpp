@@ -1,7 +1,6 @@
 #include "lockstep/data/import/image_import.h"
 
-#include <filesystem>
-
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/data/import/cifar_import.h"
 #include "lockstep/data/import/folder_import.h"
@@ -50,10 +49,7 @@ void import_images(const std::string& source,
                    const ImportOptions& options) {
   const RecognisedSource found = recognise_source(source);
   check_options(options, found.kind, source);
-  std::error_code error;
-  if (!options.overwrite && std::filesystem::exists(output, error)) {
-    throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
-  }
+  check_file_destination(output, options.overwrite);
   if (found.path != source)
     options.tell(fmt::format("{}: recognised as {}", found.path, found.name));
   switch (found.kind) {

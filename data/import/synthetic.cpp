@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <numbers>
 #include <vector>
 
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/random/random.h"
 #include "lockstep/data/image_set/image_file_writer.h"
@@ -197,9 +197,7 @@ void write_synthetic_set(const std::string& output,
                 kMaxImages,
                 kMaxImages);
   }
-  if (!overwrite && std::filesystem::exists(output)) {
-    throw_error(ExitCode::kUsage, "{} exists already; give --force to replace it", output);
-  }
+  check_file_destination(output, overwrite);
   ImageSetDescription description;
   description.class_names = kClassNames;
   description.source = fmt::format("synthetic shapes and textures, seed {}", options.seed);

@@ -1,14 +1,13 @@
 #include "lockstep/launch/report/report_file.h"
 
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string_view>
 
+#include "lockstep/core/base/complain.h"
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/terminal_text.h"
 #include "lockstep/launch/report/prediction_file.h"
 #include "lockstep/launch/report/report_page.h"
 
@@ -19,7 +18,7 @@ namespace fs = std::filesystem;
 
 void refuse_other_file(const std::string& path) {
   std::error_code ignored;
-  if (!fs::exists(path, ignored) || fs::file_size(path, ignored) == 0) return;
+  if (!find_destination(path).mode || fs::file_size(path, ignored) == 0) return;
   const std::string_view head = kReportHead;
   std::string bytes(head.size(), '\0');
   std::ifstream file(path, std::ios::binary);
@@ -66,8 +65,7 @@ void ReportWriter::on_end(const EndReport&) {
       write_results(run_directory_, test_);
       written_ = true;
     } catch (const std::exception& error) {
-      fmt::print(
-          stderr, "lockstep: warning: no report of this run: {}\n", terminal_text(error.what()));
+      complain("lockstep: warning: no report of this run: {}\n", error.what());
     }
   });
 }

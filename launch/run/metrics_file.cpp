@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "lockstep/core/base/durable_file.h"
 
@@ -39,7 +40,7 @@ bool still_holds(const ordered_json& event, int64_t step, int64_t epoch) {
 // The file at `path`, of which only such lines are left.
 const std::string& without_lines_after(const std::string& path, int64_t step, int64_t epoch) {
   if (!std::filesystem::exists(path)) return path;
-  std::ifstream in(path);
+  std::istringstream in(read_file(path));
   std::string kept, line;
   while (std::getline(in, line)) {
     const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);

@@ -11,6 +11,7 @@
 #include <ATen/cuda/CUDAEvent.h>
 #endif
 
+#include "lockstep/core/base/complain.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/mpi/mpi_calls.h"
 #include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
@@ -112,7 +113,7 @@ class MpiWork final : public PendingWork {
     try {
       wait();
     } catch (const std::exception& error) {
-      fmt::print(stderr, "lockstep: rank {}: {}\n", communicator_.rank(), error.what());
+      complain("lockstep: rank {}: {}\n", communicator_.rank(), error.what());
     }
   }
   void wait() override { communicator_.finish(operation_); }

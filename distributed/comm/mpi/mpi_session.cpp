@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <optional>
 #include <thread>
 
+#include "lockstep/core/base/complain.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/mpi/mpi_calls.h"
 #include "lockstep/distributed/comm/mpi/mpi_control_channel.h"
@@ -196,7 +196,7 @@ MpiSession::~MpiSession() {
     if (impl_->initialised_here) finalise(watchdog);
     watchdog.set_last_resort(nullptr);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "lockstep: rank {}: ending MPI: {}\n", impl_->topology.rank, error.what());
+    complain("lockstep: rank {}: ending MPI: {}\n", impl_->topology.rank, error.what());
   }
 }
 
