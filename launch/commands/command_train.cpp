@@ -63,7 +63,7 @@ std::string synthetic_set(Session& session) {
                   error.message());
     }
     if (session.topology().local_rank == 0 && !fs::exists(path))
-      write_synthetic_set(path, options, false);
+      write_synthetic_set(path, options, /*overwrite=*/true);  // by another job: the same set
   });
   if (session.topology().rank == 0)
     say("no data.file given: training on a synthetic set, {}\n", path);
@@ -165,8 +165,9 @@ std::string image_file(const Config& config, Session& session) {
   return config.data.file.empty() ? synthetic_set(session) : config.data.file;
 }
 
+// For rank 0: without --run-dir a new folder, which no other job takes.
 std::string run_directory(const TrainOptions& options, const Config& config) {
-  return options.run_directory.empty() ? default_run_directory(config.model.name)
+  return options.run_directory.empty() ? claim_run_directory(config.model.name)
                                        : options.run_directory;
 }
 
@@ -175,18 +176,20 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   const std::vector<std::string> devices = device_names(session, device);
 
   TrainerOptions trainer_options;
-  if (!options.dry_run) trainer_options.run_directory = run_directory(options, config);
   const bool is_root = session.topology().rank == 0;
   const std::string data_file = image_file(config, session);
   std::optional<RunOutput> output;
   agree_on_files(session.control(), "preparing the run directory", [&] {
     if (!is_root || options.dry_run) return;
+    trainer_options.run_directory = run_directory(options, config);
     if (options.resume) refuse_other_images(trainer_options.run_directory, data_file);
     output.emplace(trainer_options.run_directory,
                    config,
                    options.resume,
                    environment_json(session, device.backend, devices));
   });
+  trainer_options.run_directory =
+      session.control().broadcast(trainer_options.run_directory, 0, "naming the run directory");
   ImageStore store(session, config.data, data_file);
   if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
 
@@ -236,7 +239,8 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
   agree_on_files(session.control(), "writing lr_finder.json", [&] {
     if (!is_root || !finished) return;
     write_file_durably(directory->file("lr_finder.json"), lr_finder_json(finder));
-    say("{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));
+    say(
+        "{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));
   });
   if (is_root && !finished) say("interrupted: a range test keeps nothing; run it again\n");
   return finished ? 0 : static_cast<int>(ExitCode::kTryAgain);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +16,7 @@
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/base/file_io.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/launch/run/resumed_schedule.h"
@@ -23,6 +25,8 @@ namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kLock = ".lock";
 
 void refuse_other_configuration(const std::string& path, const Config& config) {
   const std::string file = (fs::path(path) / "config.json").string();
@@ -43,11 +47,38 @@ void refuse_other_configuration(const std::string& path, const Config& config) {
   refuse_other_epochs(path, before, config);
 }
 
+// A folder with a run, or with files that no run wrote but this one would replace. A run that
+// failed before its first line may be started again.
+void refuse_taken(const std::string& path) {
+  const fs::path folder(path);
+  const fs::path metrics = folder / "metrics.jsonl";
+  if ((fs::exists(metrics) && !fs::is_empty(metrics)) || fs::exists(folder / "checkpoints")) {
+    throw_error(ExitCode::kUsage,
+                "{} already holds a run: go on with it by --resume, or give another --run-dir",
+                path);
+  }
+  if (fs::exists(folder / kLock)) return;
+  for (const char* name : {"config.json",
+                           "environment.json",
+                           "best.safetensors",
+                           "last.safetensors",
+                           "test_predictions.json",
+                           "lr_finder.json",
+                           "report.html"}) {
+    if (!fs::exists(folder / name)) continue;
+    throw_error(ExitCode::kUsage,
+                "{} holds a file {} that is no run's, and a run would replace it: give another "
+                "--run-dir",
+                path,
+                name);
+  }
+}
+
 // Advisory lock: the kernel drops it when its process ends, however it ends, so a lock file that a
 // killed job left is simply taken over. The file itself stays: removing
 // it would let two jobs lock two files of one name.
 int take_lock(const std::string& path) {
-  const std::string file = (fs::path(path) / ".lock").string();
+  const std::string file = (fs::path(path) / kLock).string();
   const int fd = open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
   if (fd < 0)
     throw_error(ExitCode::kInputOutput,
@@ -81,12 +112,20 @@ int take_lock(const std::string& path) {
 
 }  // namespace
 
-std::string default_run_directory(const std::string& model) {
+std::string claim_run_directory(const std::string& model) {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   char text[32];
   std::tm local{};
   std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
-  return fmt::format("runs/{}-{}", model, text);
+  const std::string first = fmt::format("runs/{}-{}", model, text);
+  std::error_code error;
+  fs::create_directories("runs", error);  // where that fails, mkdir says why
+  std::string path = first;
+  for (int number = 2; ::mkdir(path.c_str(), 0777) != 0; ++number) {
+    if (errno != EEXIST) throw_file_error("make the run directory", path, errno);
+    path = fmt::format("{}-{}", first, number);
+  }
+  return path;
 }
 
 RunDirectory::RunDirectory(const std::string& path, const Config& config, bool resume)
@@ -99,17 +138,10 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
                 path,
                 error ? error.message() : "it is not a folder");
   }
-  // A run that failed before its first line may be started again.
-  const bool holds_run =
-      (fs::exists(file("metrics.jsonl")) && !fs::is_empty(file("metrics.jsonl"))) ||
-      fs::exists(file("checkpoints"));
-  if (holds_run && !resume) {
-    throw_error(ExitCode::kUsage,
-                "{} already holds a run: go on with it by --resume, or give another --run-dir",
-                path);
-  }
+  if (!resume) refuse_taken(path);
   lock_ = take_lock(path);
   try {
+    if (!resume) refuse_taken(path);  // by a job that has ended since
     if (resume) refuse_other_configuration(path, config);
     remove_temporaries(path);  // of writers that were killed
     if (fs::exists(file("checkpoints"))) remove_temporaries(file("checkpoints"));

@@ -7,16 +7,18 @@
 
 namespace lockstep {
 
-// "runs/<model>-<date>-<time>"
-std::string default_run_directory(const std::string& model);
+// Makes a folder that no other job has: "runs/<model>-<date>-<time>", where jobs begin in the same
+// second with "-2", "-3", … behind it. Throws Error(kInputOutput) when it cannot be made.
+std::string claim_run_directory(const std::string& model);
 
 // Holds the lock of a run directory for as long as it lives.
 class RunDirectory {
  public:
-  // Makes the folder (or takes an existing one that is empty, or with `resume` one that holds a
-  // run). Throws Error: kUsage when it holds a run and `resume` is false, when another live job
-  // holds its lock, or when it was run with a configuration that differs in what determines the
-  // numbers (refuse_other_epochs); kInputOutput when it cannot be written to.
+  // Makes the folder, or takes an existing one that holds no file of the names that a run gives, or
+  // with `resume` one that holds a run. Throws Error: kUsage when it holds a run or such files and
+  // `resume` is false, when another live job holds its lock, or when it was run with a
+  // configuration that differs in what determines the numbers (refuse_other_epochs); kInputOutput
+  // when it cannot be written to.
   RunDirectory(const std::string& path, const Config& config, bool resume);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

@@ -5,8 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
@@ -148,9 +153,74 @@ TEST_F(RunDirectoryTest, AFolderThatCannotBeWrittenToIsAnInputOutputError) {
               HasSubstr("/proc/self/lockstep-run"));
 }
 
-TEST(DefaultRunDirectory, NamesTheModelAndTheTime) {
-  EXPECT_THAT(default_run_directory("resnet20"),
+TEST_F(RunDirectoryTest, LeavesFilesAloneThatNoRunWrote) {
+  fs::create_directories(folder_);
+  std::ofstream(folder_ / "log.txt") << "the job's own output";
+  std::ofstream(folder_ / "config.json") << "{}";
+  EXPECT_THAT(refusal(ExitCode::kUsage, config_, false), HasSubstr("config.json"));
+  EXPECT_EQ(fs::file_size(folder_ / "config.json"), 2u);
+  EXPECT_FALSE(fs::exists(folder_ / ".lock"));
+  fs::remove(folder_ / "config.json");
+  EXPECT_EQ(refusal(ExitCode::kOk, config_, false), "");
+  // Started again: these are a run's own.
+  EXPECT_EQ(refusal(ExitCode::kOk, config_, false), "");
+}
+
+// In a working folder of its own.
+class ClaimedRunDirectory : public testing::Test {
+ protected:
+  void SetUp() override { fs::current_path(parent_.path()); }
+  void TearDown() override { fs::current_path(before_); }
+
+  const test::TemporaryFolder parent_;
+  const fs::path before_ = fs::current_path();
+};
+
+TEST_F(ClaimedRunDirectory, NamesTheModelAndTheTime) {
+  EXPECT_THAT(claim_run_directory("resnet20"),
               testing::MatchesRegex("runs/resnet20-[0-9]+-[0-9]+"));
+}
+
+TEST_F(ClaimedRunDirectory, IsEachJobsOwnInTheSameSecond) {
+  constexpr int kJobs = 8;
+  std::vector<std::string> claimed(kJobs);
+  std::vector<std::thread> jobs;
+  for (std::string& path : claimed)
+    jobs.emplace_back([&path] { path = claim_run_directory("resnet20"); });
+  for (std::thread& job : jobs) job.join();
+  EXPECT_EQ(std::set<std::string>(claimed.begin(), claimed.end()).size(), claimed.size());
+  for (const std::string& path : claimed) EXPECT_TRUE(fs::is_empty(path));
+}
+
+TEST_F(ClaimedRunDirectory, CountsOnWhereTheNameIsTaken) {
+  // Whatever second it is when the name is chosen.
+  const auto names = [] {
+    std::set<std::string> found;
+    const std::time_t now = std::time(nullptr);
+    for (std::time_t second = now; second < now + 60; ++second) {
+      char text[32];
+      std::tm local{};
+      std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", localtime_r(&second, &local));
+      found.insert(std::string("runs/vgg11-") + text);
+    }
+    return found;
+  }();
+  for (const std::string& name : names) fs::create_directories(name);
+  const std::string second = claim_run_directory("vgg11"), third = claim_run_directory("vgg11");
+  EXPECT_THAT(second, testing::MatchesRegex("runs/vgg11-[0-9]+-[0-9]+-2"));
+  EXPECT_THAT(third, testing::MatchesRegex("runs/vgg11-[0-9]+-[0-9]+-[23]"));
+  EXPECT_NE(second, third);
+}
+
+TEST_F(ClaimedRunDirectory, ThatCannotBeMadeIsAnInputOutputError) {
+  std::ofstream("runs") << "a file";
+  try {
+    claim_run_directory("resnet20");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInputOutput);
+    EXPECT_THAT(error.what(), HasSubstr("runs/resnet20-"));
+  }
 }
 
 }  // namespace
