@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <sstream>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/suggestion.h"
+#include "lockstep/core/base/temporary_name.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
@@ -74,7 +76,12 @@ int run_program(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) {  // --help, --version
+      std::ostringstream text;
+      program.exit(error, text, text);
+      lockstep::write_result(text.str());
+      return 0;
+    }
     return refuse_command_line(program, error, argc, argv);
   }
   return run(&argc, &argv);
@@ -83,6 +90,8 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  lockstep::prepare_console();
+  lockstep::remove_temporaries_on_signals();
   try {
     return run_program(argc, argv);
   } catch (const Error& error) {

@@ -155,16 +155,16 @@ void tell_rates(const BenchOptions& options,
         {"batch_per_rank", options.batch},
         {"input", options.data.empty() ? "in memory" : "end to end"},
         {"device", device.description}};
-    write_console(line.dump() + "\n");
+    write_result(line.dump() + "\n");
   } else {
-    say("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
-        config.model.name,
-        name_of(config.precision),
-        world_size,
-        options.batch,
-        median,
-        rates.front(),
-        rates.back());
+    say_result("{:<12} {:<5} {:>2} ranks x {:<4} {:>9.0f} images/s  ({:.0f} to {:.0f})\n",
+               config.model.name,
+               name_of(config.precision),
+               world_size,
+               options.batch,
+               median,
+               rates.front(),
+               rates.back());
   }
 }
 
@@ -206,7 +206,9 @@ void bench_model(const BenchOptions& options,
       options, format, store, topology, options.warmup + options.steps * options.repetitions);
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
-  if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
+  agree(session.control(), "telling the rates", [&] {
+    if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
+  });
 }
 
 int bench(const BenchOptions& options, const Config& config, Session& session) {
@@ -269,7 +271,7 @@ void add_bench_command(CLI::App& program, Run& run) {
   OMP_NUM_THREADS=1 mpirun -np 2 lockstep bench --precision bf16 --batch 64 --json
   lockstep bench --end-to-end set.h5
 
-Exit codes: 0 done; 64 command line; 65, 74 the image set; 70 internal fault or lost peer.
+Exit codes: 0 done; 64 command line; 65, 74 the image set; 70 internal fault or lost peer; 74 output.
 See also: docs/measurements.md, what was measured in this way.)");
   command->callback([options, &run] {
     if (options->models.empty()) options->models = {"resnet20", "resnet18"};

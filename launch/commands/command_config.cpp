@@ -139,12 +139,12 @@ void add_config_command(CLI::App& program, Run& run) {
       "Examples:\n"
       "  lockstep config                           every key\n"
       "  lockstep config lr_schedule epochs        a group and a key\n\n"
-      "Exit codes: 0 done, 64 no such key.\n"
+      "Exit codes: 0 done; 64 no such key; 74 output.\n"
       "See also: lockstep train --print-config, which prints values rather than meanings.");
   command->callback([options, &run] {
     run = [options](int*, char***) {
       const std::vector<ConfigKeyHelp> keys = keys_asked_for(options->names);
-      write_console(options->markdown ? as_markdown(keys) : as_text(keys));
+      write_result(options->markdown ? as_markdown(keys) : as_text(keys));
       return 0;
     };
   });

@@ -8,7 +8,7 @@
 #include <functional>
 #include <memory>
 
-#include "lockstep/core/base/error.h"
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/terminal_text.h"
 #include "lockstep/core/weights/class_names.h"
 #include "lockstep/data/image_set/image_file.h"
@@ -44,24 +44,25 @@ int print_info(const std::string& path) {
   probe_image_file(path);
   const ImageFile file(path);
   const ImageSetInfo& info = file.info();
-  say("{}\n", terminal_word(path));
-  say("  images      {} training, {} test, {} x {} x {} (channels, height, width)\n",
-      info.count(Split::kTrain),
-      info.count(Split::kTest),
-      info.channels,
-      info.height,
-      info.width);
-  say("  classes     {}: {}\n", info.num_classes(), class_list(info.class_names));
+  say_result("{}\n", terminal_word(path));
+  say_result("  images      {} training, {} test, {} x {} x {} (channels, height, width)\n",
+             info.count(Split::kTrain),
+             info.count(Split::kTest),
+             info.channels,
+             info.height,
+             info.width);
+  say_result("  classes     {}: {}\n", info.num_classes(), class_list(info.class_names));
   for (Split split : {Split::kTrain, Split::kTest}) {
     std::vector<int64_t> counts(static_cast<size_t>(info.num_classes()));
     for (int32_t label : file.read_labels(split)) ++counts[static_cast<size_t>(label)];
-    say("  per class   {}: {}\n", to_string(split), count_list(counts));
+    say_result("  per class   {}: {}\n", to_string(split), count_list(counts));
   }
-  say("  mean, std   {:.4f} / {:.4f}\n", fmt::join(info.mean, " "), fmt::join(info.std, " "));
-  say("  source      {}\n", terminal_word(info.source));
-  say("  digest      {}\n", info.digest);
+  say_result(
+      "  mean, std   {:.4f} / {:.4f}\n", fmt::join(info.mean, " "), fmt::join(info.std, " "));
+  say_result("  source      {}\n", terminal_word(info.source));
+  say_result("  digest      {}\n", info.digest);
   verify_blocks(file, 0, 1);
-  say("  verified    every block of images has its digest\n");
+  say_result("  verified    every block of images has its digest\n");
   return 0;
 }
 
@@ -72,8 +73,8 @@ std::function<void(int64_t, int64_t)> percent_printer(const std::string& name) {
     if (percent == last) return;
     last = percent;
     if (isatty(STDERR_FILENO)) {
-      fmt::print(
-          stderr, "\r{}: {} %  {}", terminal_word(name), percent, percent == 100 ? "\n" : "");
+      write_complaint(
+          fmt::format("\r{}: {} %  {}", terminal_word(name), percent, percent == 100 ? "\n" : ""));
     } else if (percent % 10 == 0) {
       complain("{}: {} %\n", name, percent);
     }
@@ -96,12 +97,9 @@ int import_set(const DataOptions& options) {
 int download(const DataOptions& options) {
   DownloadSource source = known_download(options.name);
   if (!options.url.empty()) source.url = options.url;
-  if (!options.force && std::filesystem::exists(options.output)) {
-    throw_error(ExitCode::kUsage,
-                "{} exists already: give another name, or --force to replace it",
-                options.output);
-  }
-  const std::string archive = options.output + ".tar.gz";
+  check_file_destination(options.output, options.force);
+  // A name that nobody else gives: a file of the user's is neither added to nor removed.
+  const std::string archive = options.output + ".lockstep-download.tar.gz";
   download_file(source, archive, percent_printer(source.name));
   import_cifar(archive, options.output);
   std::filesystem::remove(archive);

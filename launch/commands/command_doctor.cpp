@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <vector>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -30,8 +31,9 @@ struct Finding {
 };
 
 void print(const Finding& finding) {
-  say("{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
-  if (!finding.advice.empty()) say("     {:<12} -> {}\n", "", finding.advice);
+  say_result(
+      "{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
+  if (!finding.advice.empty()) say_result("     {:<12} -> {}\n", "", finding.advice);
 }
 
 Finding check_binding(Session& session) {
@@ -114,6 +116,29 @@ Finding check_shared_memory(Session& session) {
                           : ""};
 }
 
+std::vector<Finding> about_this_host(Session& session) {
+  const Topology& topology = session.topology();
+  return {
+      {"program",
+       fmt::format("Lockstep {}, LibTorch {}, HDF5 {}, {}",
+                   lockstep_version(),
+                   TORCH_VERSION,
+                   hdf5_version(),
+                   nccl_version().empty() ? "built without NCCL" : "NCCL " + nccl_version()),
+       ""},
+      {"MPI", fmt::format("{}, {} rank(s)", session.library_version(), topology.world_size), ""},
+      {"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""},
+      {"processor", processor_name(), ""}};
+}
+
+Finding check_gpus() {
+  std::string reason;
+  const int gpus = visible_gpus(&reason);
+  return {"GPUs",
+          gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU",
+          ""};
+}
+
 int doctor(Session& session) {
   const Topology& topology = session.topology();
   const bool root = topology.rank == 0;
@@ -131,28 +156,17 @@ int doctor(Session& session) {
   agree_on_files(session.control(), "trying the disk", [&] {
     if (root) disk = check_disk();
   });
-  if (!root) return 0;
-  std::string reason;
-  const int gpus = visible_gpus(&reason);
-  print({"program",
-         fmt::format("Lockstep {}, LibTorch {}, HDF5 {}, {}",
-                     lockstep_version(),
-                     TORCH_VERSION,
-                     hdf5_version(),
-                     nccl_version().empty() ? "built without NCCL" : "NCCL " + nccl_version()),
-         ""});
-  print({"MPI", fmt::format("{}, {} rank(s)", session.library_version(), topology.world_size), ""});
-  print({"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""});
-  print({"processor", processor_name(), ""});
-  print(binding);
-  print({"GPUs",
-         gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU",
-         ""});
-  for (int r = 0; r < topology.world_size; ++r)
-    print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
-  print(all_reduce);
-  print(disk);
-  print(shared_memory);
+  agree(session.control(), "telling the findings", [&] {
+    if (!root) return;
+    for (const Finding& finding : about_this_host(session)) print(finding);
+    print(binding);
+    print(check_gpus());
+    for (int r = 0; r < topology.world_size; ++r)
+      print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
+    print(all_reduce);
+    print(disk);
+    print(shared_memory);
+  });
   return 0;
 }
 
@@ -167,7 +181,7 @@ void add_doctor_command(CLI::App& program, Run& run) {
   mpirun -np 2 --bind-to none lockstep doctor
 
 A line that begins with !! says what to do. Exit codes: 0 looked at everything, whatever it found;
-64 ranks and devices that cannot work together; 70 internal fault or lost peer.
+64 ranks and devices that cannot work together; 70 internal fault or lost peer; 74 output.
 See also: docs/debugging.md.)");
   command->callback([&run] {
     run = [](int* argc, char*** argv) {

@@ -88,17 +88,17 @@ void tell(const EvaluateOptions& options,
                                          {"accuracy", result.accuracy},
                                          {"correct", result.correct},
                                          {"images", result.images}};
-    write_console(line.dump() + "\n");
+    write_result(line.dump() + "\n");
   } else {
-    say("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
-        name,
-        trained.path,
-        options.split,
-        options.data,
-        result.loss,
-        100 * result.accuracy,
-        result.correct,
-        result.images);
+    say_result("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+               name,
+               trained.path,
+               options.split,
+               options.data,
+               result.loss,
+               100 * result.accuracy,
+               result.correct,
+               result.images);
   }
 }
 
@@ -139,7 +139,9 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   const EvaluationImages images{
       .source = store.source(), .info = info, .labels = labels, .split = split, .indices = indices};
   const EvaluationResult result = evaluate(*model, images, format, batch.size, *communicator);
-  if (session.topology().rank == 0) tell(options, trained, result);
+  agree(session.control(), "telling the result", [&] {
+    if (session.topology().rank == 0) tell(options, trained, result);
+  });
   return 0;
 }
 

@@ -1,12 +1,12 @@
 // lockstep export
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "lockstep/core/base/destination.h"
 #include "lockstep/core/base/durable_file.h"
-#include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
@@ -22,13 +22,40 @@ struct ExportOptions {
   bool force = false;
 };
 
-int run_export(const ExportOptions& options) {
-  std::error_code unreachable;  // then writing says why
-  if (std::filesystem::exists(options.output, unreachable) && !options.force) {
-    throw_error(ExitCode::kUsage,
-                "{} already exists: give another name, or --force to replace it",
-                options.output);
+// What was written, and how Python reads it.
+std::string about(const TrainedModel& trained,
+                  const std::string& output,
+                  size_t num_bytes,
+                  const std::map<std::string, std::string>& metadata) {
+  const ModelOptions& model = trained.options;
+  std::string text =
+      fmt::format("{}: {} for {} classes of {} x {} x {} images, {} tensors, {:.1f} MB\n",
+                  output,
+                  trained.config.model.name,
+                  model.num_classes,
+                  model.image_channels,
+                  model.image_size,
+                  model.image_size,
+                  trained.file.tensors.size(),
+                  static_cast<double>(num_bytes) / 1e6);
+  const std::string snippet = torchvision_snippet(trained, output);
+  if (snippet.empty()) {
+    return text +
+           "torchvision has no such model; safetensors.torch.load_file gives the tensors by name\n";
   }
+  return text + fmt::format(
+                    "in Python:\n\n{}\nwhich takes images as float32 [N, {}, {}, {}], normalised: "
+                    "(x / 255 - mean) / std, mean {}, std {}\n",
+                    snippet,
+                    model.image_channels,
+                    model.image_size,
+                    model.image_size,
+                    metadata.at("mean"),
+                    metadata.at("std"));
+}
+
+int run_export(const ExportOptions& options) {
+  check_destination(options.output, options.force);
   TrainedModel trained = load_trained(options.source, options.weights);
   restore_model(trained, batch_format(trained.config, at::kCPU));  // throws unless all fits
   // Paths are nobody's business but their owner's.
@@ -39,29 +66,9 @@ int run_export(const ExportOptions& options) {
   metadata["config"] = config_to_json(trained.config);
   const std::string bytes = safetensors_bytes(trained.file.tensors, metadata);
   write_file_durably(options.output, bytes);
-  say("{}: {} for {} classes of {} x {} x {} images, {} tensors, {:.1f} MB\n",
-      options.output,
-      trained.config.model.name,
-      trained.options.num_classes,
-      trained.options.image_channels,
-      trained.options.image_size,
-      trained.options.image_size,
-      trained.file.tensors.size(),
-      static_cast<double>(bytes.size()) / 1e6);
-  const std::string snippet = torchvision_snippet(trained, options.output);
-  if (snippet.empty()) {
-    say("torchvision has no such model; safetensors.torch.load_file gives the tensors by name\n");
-    return 0;
-  }
-  say("in Python:\n\n{}\nwhich takes images as float32 [N, {}, {}, {}], normalised: (x / 255 - "
-      "mean) "
-      "/ std, mean {}, std {}\n",
-      snippet,
-      trained.options.image_channels,
-      trained.options.image_size,
-      trained.options.image_size,
-      metadata["mean"],
-      metadata["std"]);
+  const std::string words = about(trained, options.output, bytes.size(), metadata);
+  // Standard output then holds the file alone.
+  is_standard_output(options.output) ? complain("{}", words) : say_result("{}", words);
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {
@@ -44,63 +45,62 @@ constexpr const char* kMeaning =
     "each image of a batch: what backward needs (training), the most at once (evaluation); bf16 "
     "takes half.\n";
 
-int list_models(const ModelsOptions& options) {
-  fmt::print("For {}:\n\n", image_text(options));
-  fmt::print("{:<13} {:>12} {:>13} {:>12} {:>12}\n",
-             "model",
-             "parameters",
-             "multiply-adds",
-             "training",
-             "evaluation");
+std::string list_models(const ModelsOptions& options) {
+  std::string text = fmt::format("For {}:\n\n", image_text(options));
+  text += fmt::format("{:<13} {:>12} {:>13} {:>12} {:>12}\n",
+                      "model",
+                      "parameters",
+                      "multiply-adds",
+                      "training",
+                      "evaluation");
   for (const ModelEntry& entry : registered_models()) {
     ModelProfile p;
     try {
       p = profile(entry.name, options);
     } catch (const Error&) {
-      fmt::print("{:<13} needs larger images\n", entry.name);
+      text += fmt::format("{:<13} needs larger images\n", entry.name);
       continue;
     }
-    fmt::print("{:<13} {:>12} {:>11.1f} M {:>9.2f} MB {:>9.2f} MB  {}\n",
-               entry.name,
-               p.parameters,
-               millions(p.multiply_adds),
-               megabytes(p.training_bytes),
-               megabytes(p.evaluation_bytes),
-               entry.description);
+    text += fmt::format("{:<13} {:>12} {:>11.1f} M {:>9.2f} MB {:>9.2f} MB  {}\n",
+                        entry.name,
+                        p.parameters,
+                        millions(p.multiply_adds),
+                        megabytes(p.training_bytes),
+                        megabytes(p.evaluation_bytes),
+                        entry.description);
   }
-  fmt::print("\n{}", kMeaning);
-  return 0;
+  return text + "\n" + kMeaning;
 }
 
-int describe_model(const ModelsOptions& options) {
+std::string describe_model(const ModelsOptions& options) {
   const ModelProfile p = profile(options.name, options);
-  fmt::print("{}: {}\nFor {}:\n\n",
-             options.name,
-             find_model(options.name).description,
-             image_text(options));
-  fmt::print("{:<28} {:>11}  {:<20} {:<16} {:>13}\n",
-             "layer",
-             "parameters",
-             "weight",
-             "output",
-             "multiply-adds");
+  std::string text = fmt::format("{}: {}\nFor {}:\n\n",
+                                 options.name,
+                                 find_model(options.name).description,
+                                 image_text(options));
+  text += fmt::format("{:<28} {:>11}  {:<20} {:<16} {:>13}\n",
+                      "layer",
+                      "parameters",
+                      "weight",
+                      "output",
+                      "multiply-adds");
   for (const LayerProfile& layer : p.layers) {
-    fmt::print("{:<28} {:>11}  {:<20} {:<16} {:>13}\n",
-               layer.name,
-               layer.parameters,
-               fmt::format("{}", fmt::join(layer.weight, " x ")),
-               fmt::format("{}", fmt::join(layer.output, " x ")),
-               layer.multiply_adds == 0 ? "" : std::to_string(layer.multiply_adds));
+    text += fmt::format("{:<28} {:>11}  {:<20} {:<16} {:>13}\n",
+                        layer.name,
+                        layer.parameters,
+                        fmt::format("{}", fmt::join(layer.weight, " x ")),
+                        fmt::format("{}", fmt::join(layer.output, " x ")),
+                        layer.multiply_adds == 0 ? "" : std::to_string(layer.multiply_adds));
   }
-  fmt::print(
-      "\n{} parameters, {:.1f} million multiply-adds; {:.2f} MB an image in training, {:.2f} MB in "
-      "evaluation\n\n{}",
-      p.parameters,
-      millions(p.multiply_adds),
-      megabytes(p.training_bytes),
-      megabytes(p.evaluation_bytes),
-      kMeaning);
-  return 0;
+  return text +
+         fmt::format(
+             "\n{} parameters, {:.1f} million multiply-adds; {:.2f} MB an image in training, "
+             "{:.2f} MB in evaluation\n\n{}",
+             p.parameters,
+             millions(p.multiply_adds),
+             megabytes(p.training_bytes),
+             megabytes(p.evaluation_bytes),
+             kMeaning);
 }
 
 }  // namespace
@@ -133,13 +133,14 @@ void add_models_command(CLI::App& program, Run& run) {
   lockstep models --size 64 --classes 5         every model, for such images
   lockstep models resnet18                      its layers
 
-Exit codes: 0 done, 64 command line or unknown model.
+Exit codes: 0 done; 64 command line or unknown model; 74 output.
 See also: lockstep config model, the keys that choose and shape one.)");
   models->callback([=, &run] {
     options->model.stem = value_called<ModelStem>(options->stem);
     options->model.head = value_called<ModelHead>(options->head);
     run = [=](int*, char***) {
-      return options->name.empty() ? list_models(*options) : describe_model(*options);
+      write_result(options->name.empty() ? list_models(*options) : describe_model(*options));
+      return 0;
     };
   });
 }

@@ -96,9 +96,9 @@ void tell(const std::string& path,
   if (options.json) {
     // A path may hold any bytes.
     const nlohmann::ordered_json line = {{"picture", path}, {"classes", classes}};
-    write_console(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    write_result(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   } else {
-    say("{}", lines);
+    say_result("{}", lines);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "lockstep/core/base/destination.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/report/report_file.h"
 #include "lockstep/launch/report/words.h"
@@ -26,7 +27,10 @@ std::string output_path(const ReportOptions& options) {
 int run_report(const ReportOptions& options) {
   const std::string output = output_path(options);
   write_report(options.runs, output);
-  say("report of {}: {}\n", plural(static_cast<int64_t>(options.runs.size()), "run"), output);
+  // Standard output then holds the page alone.
+  if (is_standard_output(output)) return 0;
+  say_result(
+      "report of {}: {}\n", plural(static_cast<int64_t>(options.runs.size()), "run"), output);
   return 0;
 }
 

@@ -202,8 +202,11 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
                                  std::move(trainer_options),
                                  output ? output->observers() : std::vector<TrainingObserver*>{});
   const EndReport end = options.dry_run ? trainer.dry_run() : trainer.run();
-  if (options.dry_run && is_root)
-    print_plan(trainer.plan(), config, store, session.topology(), devices, end);
+  if (options.dry_run) {
+    agree(session.control(), "telling the plan", [&] {
+      if (is_root) print_plan(trainer.plan(), config, store, session.topology(), devices, end);
+    });
+  }
   // Its files are closed before any rank may leave.
   const auto files = session.control().watch_files("writing the report");
   output.reset();
@@ -239,7 +242,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
   agree_on_files(session.control(), "writing lr_finder.json", [&] {
     if (!is_root || !finished) return;
     write_file_durably(directory->file("lr_finder.json"), lr_finder_json(finder));
-    say(
+    say_result(
         "{}written to {}\n", lr_finder_words(finder, given), directory->file("lr_finder.json"));
   });
   if (is_root && !finished) say("interrupted: a range test keeps nothing; run it again\n");
@@ -248,7 +251,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
 
 int run_train(const TrainOptions& options, int* argc, char*** argv) {
   if (options.print_config) {
-    write_console(config_to_json(read_config(options)));
+    write_result(config_to_json(read_config(options)));
     return 0;
   }
   tune_allocator();

@@ -22,35 +22,35 @@ void print_plan(const StartReport& plan,
                 const Topology& topology,
                 const std::vector<std::string>& devices,
                 const EndReport& end) {
-  say("model    {}, {}, {} parameters\n", plan.model, plan.precision, plan.parameters);
-  for (const std::string& note : plan.notes) say("         {}\n", note);
-  say("world    {} on {}; tensors by {}\n",
-      plural(plan.world_size, "rank"),
-      plural(topology.num_hosts, "host"),
-      plan.backend);
-  say("data     {}: {} training, {} validation, {} test images\n",
-      store.info().path,
-      plan.train_images,
-      plan.validation_images,
-      plan.test_images);
-  say("         {} MB of images a host (data.cache={})\n",
-      store.host_bytes() / 1'000'000,
-      name_of(config.data.cache));
-  say("updates  {} of {} images an epoch, {} in all\n",
-      plan.updates_per_epoch,
-      plan.batch_size,
-      total_updates(plan, config));
+  say_result("model    {}, {}, {} parameters\n", plan.model, plan.precision, plan.parameters);
+  for (const std::string& note : plan.notes) say_result("         {}\n", note);
+  say_result("world    {} on {}; tensors by {}\n",
+             plural(plan.world_size, "rank"),
+             plural(topology.num_hosts, "host"),
+             plan.backend);
+  say_result("data     {}: {} training, {} validation, {} test images\n",
+             store.info().path,
+             plan.train_images,
+             plan.validation_images,
+             plan.test_images);
+  say_result("         {} MB of images a host (data.cache={})\n",
+             store.host_bytes() / 1'000'000,
+             name_of(config.data.cache));
+  say_result("updates  {} of {} images an epoch, {} in all\n",
+             plan.updates_per_epoch,
+             plan.batch_size,
+             total_updates(plan, config));
   for (int rank = 0; rank < topology.world_size; ++rank) {
     const auto index = static_cast<size_t>(rank);
     const auto host = static_cast<size_t>(topology.host_of_rank[index]);
-    say("rank {:<3} {}, {}: {} images of each full batch; {} MB resident after one update\n",
-        rank,
-        topology.host_names[host],
-        devices[index],
-        contiguous_part(config.batch_size, rank, topology.world_size).size(),
-        end.peak_resident_bytes[index] / 1'000'000);
+    say_result("rank {:<3} {}, {}: {} images of each full batch; {} MB resident after one update\n",
+               rank,
+               topology.host_names[host],
+               devices[index],
+               contiguous_part(config.batch_size, rank, topology.world_size).size(),
+               end.peak_resident_bytes[index] / 1'000'000);
   }
-  say("dry run: one update took {:.2f} s; nothing was written\n", end.seconds);
+  say_result("dry run: one update took {:.2f} s; nothing was written\n", end.seconds);
 }
 
 }  // namespace lockstep

@@ -4,7 +4,6 @@
 
 #include <c10/util/Exception.h>
 
-#include <csignal>
 #include <cstdlib>
 
 #include "lockstep/core/base/error.h"
@@ -59,8 +58,6 @@ int run_in_session(int* argc,
                    char*** argv,
                    const std::function<void()>& prepare,
                    const std::function<int(Session&)>& body) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of the output that goes away must not end the run
-  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a crash
   std::exception_ptr early_failure;
   try {
     prepare();

@@ -1,12 +1,33 @@
 #include "lockstep/launch/terminal/console.h"
 
-#include <cstdio>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "lockstep/core/base/file_io.h"
 
 namespace lockstep {
 
-void write_console(const std::string& text) {
-  const size_t written = std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0 || written < text.size()) std::clearerr(stdout);
+void prepare_console() {
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    // Gets the lowest free number, `stream`. For reading alone: writing stays an error.
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", O_RDONLY);
+  }
+}
+
+void write_console(const std::string& text) { static_cast<void>(write_all(STDOUT_FILENO, text)); }
+
+void write_result(const std::string& text) {
+  const int error = write_all(STDOUT_FILENO, text);
+  if (error == EPIPE) {
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  }
+  if (error != 0) throw_file_error("write to", "standard output", error);
 }
 
 }  // namespace lockstep

@@ -1,19 +1,29 @@
-// Words for people on standard output and standard error.
+// Words for people and results on standard output; problems on standard error.
 #pragma once
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <string>
 #include <utility>
 
+#include "lockstep/core/base/complain.h"
 #include "lockstep/core/base/terminal_text.h"
 
 namespace lockstep {
 
-// Writes and flushes `text` as it is: JSON, cursor codes. What cannot be written (a full disk, a
-// reader that went away) is lost without a word: a run must not end because nobody listens.
+// To be called before anything opens a file. Standard streams that were closed are opened, so that
+// no file of ours gets their number, and with it the words meant for them. A file size limit and a
+// pipe without a reader become errors of the write; as signals they would end the process.
+void prepare_console();
+
+// Words on the way, such as a run's progress: writes and flushes `text` as it is (cursor codes).
+// What cannot be written (a full disk, a reader that went away) is lost without a word: a run must
+// not end because nobody listens.
 void write_console(const std::string& text);
+
+// What a command was asked for. Throws Error(kInputOutput) where it cannot be written; where the
+// reader of a pipe went away, which wants no more, it ends the process as SIGPIPE does.
+void write_result(const std::string& text);
 
 // Names, paths and messages in the text may come from anywhere: control characters are escaped
 // (terminal_text).
@@ -22,10 +32,9 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
   write_console(terminal_text(fmt::format(format, std::forward<Args>(args)...)));
 }
 
-// The same on standard error.
 template <typename... Args>
-void complain(fmt::format_string<Args...> format, Args&&... args) {
-  fmt::print(stderr, "{}", terminal_text(fmt::format(format, std::forward<Args>(args)...)));
+void say_result(fmt::format_string<Args...> format, Args&&... args) {
+  write_result(terminal_text(fmt::format(format, std::forward<Args>(args)...)));
 }
 
 }  // namespace lockstep
