@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kPixelBytes = 3 * 32 * 32;
+constexpr size_t kPixelBytes = size_t{3} * 32 * 32;
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
 
 // A record is `label_bytes` labels, of which the last is used (CIFAR-100: coarse, then fine), and
@@ -202,7 +202,7 @@ size_t count_records(const CifarLayout& layout,
                      const std::vector<std::string>& names,
                      const FileSource& files) {
   size_t bytes = 0;
-  for (const std::string& name : names) bytes += *files.size(name);
+  for (const std::string& name : names) bytes += files.size(name).value_or(0);
   return bytes / (layout.label_bytes + kPixelBytes);
 }
 

@@ -244,7 +244,7 @@ class Recogniser {
   // The folder of a test part's class folders; absent where it has none.
   std::optional<std::string> test_classes(const std::string& part,
                                           const std::set<std::string>& classes) {
-    const std::string folder = unwrapped(part, classes);
+    std::string folder = unwrapped(part, classes);
     const std::vector<std::string> found = look_into(folder).folders;
     if (found.empty() || (found.size() == 1 && !classes.contains(found.front())))
       return std::nullopt;

@@ -33,7 +33,7 @@ class Lister {
     mark_visited(layout_.test.value_or(""), test_classes);
     list_part(layout_.train, classes, Split::kTrain);
     if (layout_.test) {
-      check_test_classes(test_classes);
+      check_test_classes(*layout_.test, test_classes);
       list_part(*layout_.test, test_classes, Split::kTest);
     }
     tell_what_was_recognised();
@@ -88,7 +88,7 @@ class Lister {
     result_.class_names = names;
   }
 
-  void check_test_classes(const std::vector<std::string>& names) {
+  void check_test_classes(const std::string& part, const std::vector<std::string>& names) const {
     std::vector<std::string> strange;
     std::set_difference(names.begin(),
                         names.end(),
@@ -97,7 +97,7 @@ class Lister {
                         std::back_inserter(strange));
     if (!strange.empty())
       refuse(fmt::format(
-          "{}/ holds classes that {}/ lacks: {}", *layout_.test, layout_.train, some_of(strange)));
+          "{}/ holds classes that {}/ lacks: {}", part, layout_.train, some_of(strange)));
   }
 
   // A link from one class to the folder of another leads nowhere: its pictures have their class.

@@ -23,7 +23,7 @@ constexpr std::string_view kXmpPrefix("http://ns.adobe.com/xap/1.0/\0", 29);
 // Every scan goes over the whole picture; encoders make about ten.
 constexpr int kMaxScans = 100;
 // A Huffman code has at least one bit, and a block of 8 x 8 pixels at least one code.
-constexpr uint64_t kMaxPixelsPerByte = 8 * 64;
+constexpr uint64_t kMaxPixelsPerByte = uint64_t{8} * 64;
 
 // libjpeg goes on after these as if nothing were wrong, with grey or torn pictures.
 bool is_damage(int message) {
