@@ -20,6 +20,7 @@
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/commands/set_matching.h"
 #include "lockstep/launch/commands/trained_model.h"
+#include "lockstep/launch/report/words.h"
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -90,12 +91,12 @@ void tell(const EvaluateOptions& options,
                                          {"images", result.images}};
     write_result(line.dump() + "\n");
   } else {
-    say_result("{} ({}) on the {} split of {}: loss {:.4f}, accuracy {:.2f} % ({} of {})\n",
+    say_result("{} ({}) on the {} split of {}: loss {}, accuracy {:.2f} % ({} of {})\n",
                name,
                trained.path,
                options.split,
                options.data,
-               result.loss,
+               decimals(result.loss, 4),
                100 * result.accuracy,
                result.correct,
                result.images);

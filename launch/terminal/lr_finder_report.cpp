@@ -36,11 +36,11 @@ void LrFinderLines::on_step(const StepReport& report) {
   const auto now = std::chrono::steady_clock::now();
   if (std::chrono::duration<double>(now - last_line_).count() < kSecondsBetweenLines) return;
   last_line_ = now;
-  say("update {}/{}  rate {:.3g}  loss {:.4f}\n",
+  say("update {}/{}  rate {:.3g}  loss {}\n",
       report.step,
       options_.updates,
       report.learning_rate,
-      report.loss);
+      decimals(report.loss, 4));
 }
 
 std::string lr_finder_json(const LrFinder& finder) {
@@ -67,10 +67,10 @@ std::string lr_finder_words(const LrFinder& finder, const Config& config) {
   const size_t every = std::max<size_t>(1, (points.size() + kLines - 1) / kLines);
   for (size_t i = 0; i < points.size(); ++i) {
     if (i % every == 0 || i + 1 == points.size())
-      text += fmt::format("{:>10.3g} {:>10.4f} {:>10.4f}\n",
+      text += fmt::format("{:>10.3g} {:>10} {:>10}\n",
                           points[i].learning_rate,
-                          points[i].loss,
-                          points[i].smoothed_loss);
+                          decimals(points[i].loss, 4),
+                          decimals(points[i].smoothed_loss, 4));
   }
   if (finder.diverged())
     text += fmt::format("the loss diverged at rate {:.3g}, update {}\n",

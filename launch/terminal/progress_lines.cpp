@@ -2,25 +2,18 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/terminal/console.h"
+#include "lockstep/launch/terminal/progress_bar.h"
 
 namespace lockstep {
 namespace {
 
 constexpr double kSecondsBetweenLines = 10.0;
 constexpr double kSecondsBetweenBars = 0.2;
-constexpr int kBarWidth = 24;
-
-std::string bar_of(int64_t done, int64_t all) {
-  const auto filled = static_cast<size_t>(kBarWidth * done / std::max<int64_t>(1, all));
-  return std::string(filled, '#') + std::string(kBarWidth - filled, '.');
-}
 
 }  // namespace
 
@@ -50,10 +43,7 @@ std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndR
 }
 
 ProgressLines::ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping)
-    : limit_steps_(limit_steps),
-      stopping_(std::move(stopping)),
-      bar_(isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1 &&
-           std::getenv("NO_COLOR") == nullptr) {}
+    : limit_steps_(limit_steps), stopping_(std::move(stopping)), bar_(terminal_takes_a_bar()) {}
 
 void ProgressLines::clear_bar() {
   if (bar_) write_console("\r\x1b[K");
@@ -96,37 +86,39 @@ void ProgressLines::on_step(const StepReport& report) {
   int64_t last = start_.epochs * start_.updates_per_epoch;
   if (limit_steps_ > 0) last = std::min(last, limit_steps_);
   const auto left = static_cast<double>(last - report.step);
-  const std::string text = fmt::format("loss {:.4f}  rate {:.4g}  {:.0f} images/s  {} left",
-                                       report.loss,
-                                       report.learning_rate,
-                                       report.images_per_second,
-                                       format_duration(elapsed / done * left));
+  const std::string loss = fmt::format("loss {}", decimals(report.loss, 4));
+  const std::string rate = fmt::format("rate {:.4g}", report.learning_rate);
+  const std::string speed = fmt::format("{:.0f} images/s", report.images_per_second);
+  const std::string rest = format_duration(elapsed / done * left) + " left";
   if (bar_) {
-    write_console(fmt::format("\r\x1b[Kepoch {}/{} [{}] {}",
-                              report.epoch,
-                              start_.epochs,
-                              bar_of(report.batch, report.batches),
-                              text));
+    const std::string title = fmt::format("epoch {}/{}", report.epoch, start_.epochs);
+    write_console(
+        "\r\x1b[K" +
+        progress_bar(
+            title, report.batch, report.batches, {loss, rest, speed, rate}, terminal_columns()));
   } else {
-    say("epoch {:>3}/{}  {:>4}/{}  {}\n",
+    say("epoch {:>3}/{}  {:>4}/{}  {}  {}  {}  {}\n",
         report.epoch,
         start_.epochs,
         report.batch,
         report.batches,
-        text);
+        loss,
+        rate,
+        speed,
+        rest);
   }
 }
 
 void ProgressLines::on_epoch(const EpochReport& report) {
   clear_bar();
-  std::string line = fmt::format("epoch {:>3}/{}  train loss {:.4f} accuracy {:5.2f} %",
+  std::string line = fmt::format("epoch {:>3}/{}  train loss {} accuracy {:5.2f} %",
                                  report.epoch,
                                  start_.epochs,
-                                 report.train_loss,
+                                 decimals(report.train_loss, 4),
                                  100 * report.train_accuracy);
   if (report.validation_loss) {
-    line += fmt::format("  validation loss {:.4f} accuracy {:5.2f} %",
-                        *report.validation_loss,
+    line += fmt::format("  validation loss {} accuracy {:5.2f} %",
+                        decimals(*report.validation_loss, 4),
                         100 * *report.validation_accuracy);
   }
   line += fmt::format(
@@ -150,8 +142,8 @@ void ProgressLines::on_end(const EndReport& report) {
         report.steps + 1);
   }
   if (report.test_accuracy) {
-    say("test loss {:.4f} accuracy {:.2f} %  ({} updates, {})\n",
-        *report.test_loss,
+    say("test loss {} accuracy {:.2f} %  ({} updates, {})\n",
+        decimals(*report.test_loss, 4),
         100 * *report.test_accuracy,
         report.steps,
         format_duration(report.seconds));

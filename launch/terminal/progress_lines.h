@@ -9,9 +9,8 @@
 
 namespace lockstep {
 
-// Writes to stdout. A bar is drawn when stdout and stderr are terminals (mpirun gives ranks a
-// terminal for stdout, never for stderr) and NO_COLOR is unset; otherwise a line every few seconds
-// and one an epoch.
+// Writes to stdout: a bar where the terminal takes one, otherwise a line every few seconds; and one
+// an epoch.
 class ProgressLines final : public TrainingObserver {
  public:
   // limit_steps: updates after which the run ends; 0 = those of all epochs.

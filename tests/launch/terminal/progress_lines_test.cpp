@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <limits>
 
 #include "lockstep/launch/run/metrics_file.h"
 #include "lockstep/launch/terminal/overfitting_lines.h"
@@ -46,6 +47,20 @@ TEST(EarlyStoppingWords, AQuantityThatWasNeverFiniteHasNoBest) {
   const std::string text =
       early_stopping_words({.patience = 2}, {.epochs = 2, .epochs_without_improvement = 2});
   EXPECT_THAT(text, AllOf(HasSubstr("never was a finite number"), Not(HasSubstr("epoch 0"))));
+}
+
+TEST(ProgressLines, ALossThatIsNotFiniteIsCalledThat) {
+  const double nan = -std::numeric_limits<double>::quiet_NaN();
+  ProgressLines lines(0, {});
+  testing::internal::CaptureStdout();
+  lines.on_epoch({.epoch = 1, .train_loss = nan, .validation_loss = nan, .validation_accuracy = 0});
+  lines.on_end({.test_loss = -std::numeric_limits<double>::infinity(), .test_accuracy = 0});
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              AllOf(HasSubstr("train loss not finite"),
+                    HasSubstr("validation loss not finite"),
+                    HasSubstr("test loss not finite"),
+                    Not(HasSubstr("nan")),
+                    Not(HasSubstr("inf"))));
 }
 
 // A run of 20 epochs that overfits from epoch 7 on.
