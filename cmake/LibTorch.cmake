@@ -28,10 +28,10 @@ else()
 endif()
 
 if(NOT LOCKSTEP_LIBTORCH)
-  if(DEFINED ENV{LOCKSTEP_CACHE})
-    set(lockstep_cache $ENV{LOCKSTEP_CACHE})
-  else()
-    set(lockstep_cache $ENV{HOME}/.cache/lockstep)
+  set(lockstep_cache "$ENV{LOCKSTEP_CACHE}")
+  if(NOT lockstep_cache)  # Python knows the home folder without HOME too, as launch/setup.sh does.
+    execute_process(COMMAND python3 -c "import os; print(os.path.expanduser('~/.cache/lockstep'))"
+      OUTPUT_VARIABLE lockstep_cache OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   endif()
   if(LOCKSTEP_CUDA_FOUND)
     set(lockstep_kinds whole)
@@ -99,7 +99,10 @@ set(lockstep_torch_rpath ${lockstep_torch_lib} ${lockstep_nvidia_libs})
 add_library(lockstep::libtorch INTERFACE IMPORTED)
 target_include_directories(lockstep::libtorch SYSTEM INTERFACE
   ${lockstep_torch_dir}/include ${lockstep_torch_dir}/include/torch/csrc/api/include)
-target_link_libraries(lockstep::libtorch INTERFACE ${lockstep_torch_lib}/libtorch_cpu.so ${lockstep_torch_lib}/libc10.so)
+# --disable-new-dtags: a way to it that goes before LD_LIBRARY_PATH (DT_RPATH), where another PyTorch's libraries may be. As a link
+# item it comes after the flags of other libraries (MPI's compiler asks for the opposite), and the last one holds.
+target_link_libraries(lockstep::libtorch INTERFACE
+  -Wl,--disable-new-dtags ${lockstep_torch_lib}/libtorch_cpu.so ${lockstep_torch_lib}/libc10.so)
 # --no-as-needed keeps libtorch_cuda, which registers its kernels when loaded.
 if(LOCKSTEP_CUDA_FOUND AND EXISTS ${lockstep_torch_lib}/libtorch_cuda.so)
   set(lockstep_cuda_include ${LOCKSTEP_LIBTORCH}/nvidia/cu13/include)

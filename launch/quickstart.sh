@@ -5,7 +5,7 @@
 #
 #   launch/quickstart.sh [--set key=value]...   options go to `lockstep train`
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0; fi
 
 names=()
@@ -35,9 +35,8 @@ step "set-up" "Setting up: Debian packages and LibTorch, where they are missing"
 ./launch/setup.sh
 
 step "build" "Building build/lockstep with $(nproc) jobs"
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-if ! cmake --preset release > "$log" 2>&1; then cat "$log" >&2; exit 70; fi
+mkdir -p build
+if ! cmake --preset release > build/configure.log 2>&1; then cat build/configure.log >&2; exit 70; fi
 cmake --build build --target lockstep
 
 step "image set" "Making a synthetic image set"

@@ -14,7 +14,7 @@
 #   LOCKSTEP_LIBTORCH=DIR            use this LibTorch; nothing is downloaded
 #   LOCKSTEP_CACHE=DIR               where downloads are kept (default ~/.cache/lockstep)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 fail() { echo "setup: $*" >&2; exit 69; }
@@ -40,7 +40,7 @@ while (($# > 0)); do
   shift
 done
 
-cache=${LOCKSTEP_CACHE:-$HOME/.cache/lockstep}
+cache=${LOCKSTEP_CACHE:-~/.cache/lockstep}  # ~ needs no HOME: bash then asks the system's list of users
 # The row of the wanted LibTorch, or the first.
 read -r torch_version cuda_runtime_version cupti_version torchvision_version < <(
   awk -v wanted="$wanted_torch" '/^[0-9]/ && (wanted == "" || $1 == wanted) { print; exit }' cmake/libtorch_versions.txt) ||
@@ -96,6 +96,23 @@ has_installed_torch() {  # has_installed_torch cuda|cpu
   [[ $version == "$torch_version" && ($kind == cuda || $1 == cpu) ]]
 }
 
+# pip, with those of the user's settings (PIP_… in the environment, pip.conf) that say how packages are reached, and none that change
+# what is installed or where: --user, a target, a virtual environment, constraints.
+pip_for_us() (
+  unset PIP_USER PIP_GLOBAL PIP_SITE  # `pip config` would take them for options of its own
+  settings=$(python3 -m pip config list 2> /dev/null || true)
+  unset "${!PIP_@}"
+  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+  for name in index-url extra-index-url no-index find-links proxy cert client-cert trusted-host timeout default-timeout retries; do
+    for place in global install :env:; do  # the later ones win, as in pip
+      value=$(sed -n "s/^$place\.$name='\(.*\)'$/\1/p" <<< "$settings")
+      variable=PIP_${name^^}
+      if [[ -n $value ]]; then export "${variable//-/_}=${value//'\n'/ }"; fi  # lists come as lines
+    done
+  done
+  exec python3 -m pip "$@"
+)
+
 # pip_install FOLDER MEGABYTES ARGUMENT…: into a temporary folder that is renamed at the end, so that what is there is whole.
 pip_install() {
   local folder=$1 megabytes=$2
@@ -107,7 +124,7 @@ pip_install() {
   local unfinished
   unfinished=$(mktemp -d "$cache/unfinished.XXXXXX")
   say "fetching ${*} into $folder (log: $cache/pip.log)"
-  TMPDIR=$unfinished python3 -m pip install --no-cache-dir --target "$unfinished/whole" "$@" > "$cache/pip.log" 2>&1 ||
+  TMPDIR=$unfinished pip_for_us install --no-cache-dir --target "$unfinished/whole" "$@" > "$cache/pip.log" 2>&1 ||
     { tail -n 20 "$cache/pip.log" >&2; rm -rf "$unfinished"; fail "pip failed (log: $cache/pip.log)"; }
   mv "$unfinished/whole" "$folder"
   rm -rf "$unfinished"

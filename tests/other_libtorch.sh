@@ -9,7 +9,7 @@
 # CUDA's half is not built: a whole LibTorch is 5 GB. launch/setup.sh --torch VERSION, then
 # cmake --preset release -B build-torch-VERSION-cuda -DLOCKSTEP_TORCH_VERSION=VERSION does it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0; fi
 
 version=${1:-$(awk '/^[0-9]/ { version = $1 } END { print version }' cmake/libtorch_versions.txt)}
@@ -18,7 +18,7 @@ export LOCKSTEP_TORCH_VERSION=$version
 unset LOCKSTEP_LIBTORCH
 ./launch/setup.sh --cpu
 
-cache=${LOCKSTEP_CACHE:-$HOME/.cache/lockstep}
+cache=${LOCKSTEP_CACHE:-~/.cache/lockstep}
 folder=build-torch-$version
 cmake --preset no-cuda -B "$folder" -DLOCKSTEP_LIBTORCH="$cache/libtorch-$version-slim"
 cmake --build "$folder" ${targets[0]+--target "${targets[@]}"}

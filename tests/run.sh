@@ -9,7 +9,7 @@
 #   LOCKSTEP_BASE=COMMIT   stand-alone compilation and clang-tidy look at what changed since then, instead of since tests/thorough.sh
 #                          last passed (docs/measurements.md)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 quick=no
 case ${1:-} in
@@ -58,7 +58,7 @@ build() {
 
 stage "Setting up"
 if [[ $quick == yes ]]; then ./launch/setup.sh --tests; else ./launch/setup.sh --tests --slim; fi
-cache=${LOCKSTEP_CACHE:-$HOME/.cache/lockstep}
+cache=${LOCKSTEP_CACHE:-~/.cache/lockstep}
 
 stage "Checking the format"
 check Lint.Format python3 tests/lint/format.py

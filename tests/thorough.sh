@@ -18,7 +18,7 @@
 #   LOCKSTEP_FUZZ_SECONDS=N   for each reader (default 300)
 #   LOCKSTEP_FUZZ_SEED=N      default: another each time, which is printed
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 
 parts=()
 record=no

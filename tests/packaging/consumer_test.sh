@@ -39,7 +39,11 @@ build tests/packaging/own_headers own_headers "-DOWN_HEADERS_INCLUDES=$includes"
 
 build examples/own_loop own_loop
 program=$work/own_loop/own_loop
-"$program" > "$work/one.json"
+# Where another LibTorch is in the way, neither a user's program nor the installed one takes it.
+mkdir -p "$work/other"
+for name in libtorch_cpu libc10; do cc -shared -x c /dev/null "-Wl,-soname,$name.so" -o "$work/other/$name.so"; done
+LD_LIBRARY_PATH=$work/other "$work/prefix/bin/lockstep" --version > /dev/null
+LD_LIBRARY_PATH=$work/other "$program" > "$work/one.json"
 leave=()
 if [[ $(mpirun --version) == *"Open MPI"* ]]; then leave=(--oversubscribe); fi
 mpirun "${leave[@]}" -np 2 --bind-to none "$program" > "$work/two.json"
