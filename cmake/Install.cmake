@@ -12,8 +12,9 @@ if(TARGET lockstep_cuda_kernels)
 endif()
 
 # The program keeps the way to the LibTorch it was built with.
-set_target_properties(lockstep PROPERTIES INSTALL_RPATH "${lockstep_torch_rpath}")
+set_target_properties(lockstep_program PROPERTIES INSTALL_RPATH "${lockstep_torch_rpath}")
 install(TARGETS lockstep RUNTIME)
+install(TARGETS lockstep_program RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR})
 install(TARGETS ${lockstep_targets} EXPORT LockstepTargets ARCHIVE LIBRARY)
 install(EXPORT LockstepTargets NAMESPACE lockstep:: DESTINATION ${lockstep_package_dir})
 foreach(header ${lockstep_public_headers})

@@ -1,12 +1,15 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/suggestion.h"
 #include "lockstep/core/base/temporary_name.h"
+#include "lockstep/distributed/comm/launcher.h"
+#include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
@@ -24,11 +27,13 @@ constexpr const char* kFooter =
   lockstep evaluate runs/first --data set.h5
 
 Several ranks: mpirun -np N --bind-to none lockstep train ... (train, evaluate, bench and doctor;
-the others are started once). `lockstep COMMAND --help` has each command's options and examples,
+of the others rank 0 does the work). `lockstep COMMAND --help` has each command's options and examples,
 `lockstep config` the configuration's keys.
 
 Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal fault, lost peer or
 divergence; 74 input or output; 75 saved on request: start again with --resume.)";
+
+constexpr const char* kForRanks[] = {"train", "evaluate", "bench", "doctor"};
 
 std::string unknown_subcommand(const CLI::App& program, const std::string& word) {
   std::vector<std::string> names;
@@ -42,6 +47,7 @@ int refuse_command_line(const CLI::App& program,
                         const CLI::ParseError& error,
                         int argc,
                         char** argv) {
+  lockstep::release_stop_signals();
   const auto chosen = program.get_subcommands();
   const std::string topic = chosen.empty() ? "" : " " + chosen.front()->get_name();
   std::string problem = error.what();
@@ -52,6 +58,25 @@ int refuse_command_line(const CLI::App& program,
   if (!lockstep::started_by_launcher()) throw refusal;
   return lockstep::run_in_session(
       &argc, &argv, [&] { throw refusal; }, [](lockstep::Session&) { return 0; });
+}
+
+// Commands whose ranks work together; of every other one process does the work.
+bool is_for_ranks(const CLI::App& program) {
+  return std::ranges::any_of(kForRanks,
+                             [&](const char* name) { return program.got_subcommand(name); });
+}
+
+// Where several were started all the same, rank 0 is that process.
+int leave_to_rank_0(const CLI::App& program) {
+  if (lockstep::launcher_rank() != 1) return 0;
+  std::string words;  // "data synth"
+  for (const CLI::App* app = &program; !app->get_subcommands().empty();) {
+    app = app->get_subcommands().front();
+    words += app->get_name() + " ";
+  }
+  lockstep::complain("lockstep: {}is work for one process: rank 0 does it, the others leave\n",
+                     words);
+  return 0;
 }
 
 int run_program(int argc, char** argv) {
@@ -76,14 +101,16 @@ int run_program(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) {  // --help, --version
-      std::ostringstream text;
-      program.exit(error, text, text);
-      lockstep::write_result(text.str());
-      return 0;
-    }
-    return refuse_command_line(program, error, argc, argv);
+    const bool failed = error.get_exit_code() != 0;  // or --help, --version
+    if (failed) return refuse_command_line(program, error, argc, argv);
+    std::ostringstream text;
+    program.exit(error, text, text);
+    if (lockstep::launcher_rank() == 0) lockstep::write_result(text.str());
+    return 0;
   }
+  // A training acts on them when it can; whatever else this is they end at once.
+  if (!program.got_subcommand("train")) lockstep::release_stop_signals();
+  if (!is_for_ranks(program) && lockstep::launcher_rank() > 0) return leave_to_rank_0(program);
   return run(&argc, &argv);
 }
 
@@ -95,7 +122,9 @@ int main(int argc, char** argv) {
   try {
     return run_program(argc, argv);
   } catch (const Error& error) {
-    lockstep::complain("lockstep: error: {}\n", error.what());
+    // Command line and environment are every rank's: one of them tells what is wrong.
+    if (error.code() != ExitCode::kUsage || lockstep::launcher_rank() == 0)
+      lockstep::complain("lockstep: error: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::filesystem::filesystem_error& error) {
     lockstep::complain("lockstep: error: {}\n", error.what());

@@ -1,8 +1,7 @@
 #include "lockstep/distributed/run/stop_signals.h"
 
-#include <signal.h>
-
 #include <atomic>
+#include <iterator>
 
 namespace lockstep {
 namespace {
@@ -12,7 +11,7 @@ std::atomic<int> g_received{0};
 std::atomic<bool> g_terminating{false};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
-struct sigaction g_previous_usr2, g_previous_term;
+struct sigaction g_previous[std::size(kStopSignals)];
 
 void on_signal(int number) {
   g_received.store(number);
@@ -32,13 +31,13 @@ StopSignals::StopSignals() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGUSR2, &action, &g_previous_usr2);
-  sigaction(SIGTERM, &action, &g_previous_term);
+  for (size_t i = 0; i < std::size(kStopSignals); ++i)
+    sigaction(kStopSignals[i], &action, &g_previous[i]);
 }
 
 StopSignals::~StopSignals() {
-  sigaction(SIGUSR2, &g_previous_usr2, nullptr);
-  sigaction(SIGTERM, &g_previous_term, nullptr);
+  for (size_t i = 0; i < std::size(kStopSignals); ++i)
+    sigaction(kStopSignals[i], &g_previous[i], nullptr);
 }
 
 int StopSignals::received() { return g_received.load(); }

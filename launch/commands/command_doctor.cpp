@@ -7,7 +7,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include <memory>
+#include <sstream>
 #include <vector>
 
 #include "lockstep/core/base/durable_file.h"
@@ -15,24 +15,39 @@
 #include "lockstep/core/base/stopwatch.h"
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
+#include "lockstep/distributed/comm/in_process/in_process_session.h"
+#include "lockstep/distributed/comm/launcher.h"
+#include "lockstep/distributed/comm/mpi/mpi_version.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/setup/devices.h"
 #include "lockstep/launch/commands/commands.h"
-#include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/commands/session_trial.h"
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 namespace {
 
-// One line of the report: "ok", or what to do.
+// One line of the report, or several: "ok", or what to do.
 struct Finding {
   std::string subject, text, advice;
 };
 
+std::string indented(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    result += c;
+    if (c == '\n') result.append(18, ' ');
+  }
+  return result;
+}
+
 void print(const Finding& finding) {
-  say_result(
-      "{:<4} {:<12} {}\n", finding.advice.empty() ? "ok" : "!!", finding.subject, finding.text);
+  say_result("{:<4} {:<12} {}\n",
+             finding.advice.empty() ? "ok" : "!!",
+             finding.subject,
+             indented(finding.text));
   if (!finding.advice.empty()) say_result("     {:<12} -> {}\n", "", finding.advice);
 }
 
@@ -108,17 +123,54 @@ Finding check_shared_memory(Session& session) {
     gigabytes = found;
     host = topology.host_of_rank[rank];
   }
-  return {"/dev/shm",
-          fmt::format(
-              "{:.1f} GB free on {}", gigabytes, topology.host_names[static_cast<size_t>(host)]),
-          gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it "
-                            "(docker: --shm-size), or set data.cache=stream"
-                          : ""};
+  return {
+      "/dev/shm",
+      fmt::format(
+          "{:.1f} GB free{}",
+          gigabytes,
+          topology.num_hosts > 1 ? " on " + topology.host_names[static_cast<size_t>(host)] : ""),
+      gigabytes < 0.5 ? "too small for data.cache=node with CIFAR-10 (0.2 GB): enlarge it "
+                        "(docker: --shm-size), or set data.cache=stream"
+                      : ""};
 }
 
-std::vector<Finding> about_this_host(Session& session) {
-  const Topology& topology = session.topology();
+// Of what MPI said while it failed, the lines that say something.
+std::string essence(const std::string& said) {
+  constexpr int kMostLines = 20;
+  std::istringstream lines(said);
+  std::string text;
+  int count = 0;
+  for (std::string line; count < kMostLines && std::getline(lines, line);) {
+    const bool rule = line.find_first_not_of("-* \t") == std::string::npos;
+    const auto has = [&](const char* words) { return line.find(words) != std::string::npos; };
+    if (rule || has("***") || has("Local abort")) continue;
+    text += "\n" + line;
+    ++count;
+  }
+  return text;
+}
+
+// `failure`: why MPI does not start; empty where it did.
+Finding check_mpi(Session& session, const std::string& failure) {
+  if (failure.empty()) {
+    return {"MPI",
+            fmt::format("{}, {} rank(s)", session.library_version(), session.topology().world_size),
+            ""};
+  }
   return {
+      "MPI",
+      fmt::format("{} does not start:{}", mpi_library_version(), essence(failure)),
+      fmt::format("{}; until it starts nothing trains, and what follows was found without it",
+                  launcher_of_several() != nullptr
+                      ? "start the ranks by what this MPI knows: its own mpirun, or under Slurm "
+                        "`srun --mpi=pmix` (see `srun --mpi=list`)"
+                      : "look for what it names among your variables (OMPI_…, TMPDIR) and in "
+                        "~/.openmpi, or in docs/debugging.md")};
+}
+
+std::vector<Finding> about_this_host(Session& session, const std::string& mpi_failure) {
+  const Topology& topology = session.topology();
+  std::vector<Finding> findings = {
       {"program",
        fmt::format("Lockstep {}, LibTorch {}, HDF5 {}, {}",
                    lockstep_version(),
@@ -126,9 +178,11 @@ std::vector<Finding> about_this_host(Session& session) {
                    hdf5_version(),
                    nccl_version().empty() ? "built without NCCL" : "NCCL " + nccl_version()),
        ""},
-      {"MPI", fmt::format("{}, {} rank(s)", session.library_version(), topology.world_size), ""},
-      {"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""},
-      {"processor", processor_name(), ""}};
+      check_mpi(session, mpi_failure)};
+  if (mpi_failure.empty())
+    findings.push_back({"hosts", fmt::format("{}", fmt::join(topology.host_names, ", ")), ""});
+  findings.push_back({"processor", processor_name(), ""});
+  return findings;
 }
 
 Finding check_gpus() {
@@ -139,7 +193,7 @@ Finding check_gpus() {
           ""};
 }
 
-int doctor(Session& session) {
+int doctor(Session& session, const std::string& mpi_failure) {
   const Topology& topology = session.topology();
   const bool root = topology.rank == 0;
   choose_threads(session);
@@ -158,7 +212,7 @@ int doctor(Session& session) {
   });
   agree(session.control(), "telling the findings", [&] {
     if (!root) return;
-    for (const Finding& finding : about_this_host(session)) print(finding);
+    for (const Finding& finding : about_this_host(session, mpi_failure)) print(finding);
     print(binding);
     print(check_gpus());
     for (int r = 0; r < topology.world_size; ++r)
@@ -167,6 +221,17 @@ int doctor(Session& session) {
     print(disk);
     print(shared_memory);
   });
+  return 0;
+}
+
+int run_doctor(int* argc, char*** argv) {
+  const SessionTrial trial =
+      try_in_session(argc, argv, [](Session& session) { return doctor(session, ""); });
+  if (trial.code) return *trial.code;
+  if (launcher_rank() > 0) return 0;  // nothing connects the ranks: one of them speaks
+  hold_stop_signals();  // mpirun ends, a second later, what belongs to a rank that failed
+  Watchdog watchdog(std::chrono::seconds(60));
+  run_in_process(1, watchdog, [&](Session& session) { doctor(session, trial.said); });
   return 0;
 }
 
@@ -180,15 +245,11 @@ void add_doctor_command(CLI::App& program, Run& run) {
   lockstep doctor
   mpirun -np 2 --bind-to none lockstep doctor
 
-A line that begins with !! says what to do. Exit codes: 0 looked at everything, whatever it found;
-64 ranks and devices that cannot work together; 70 internal fault or lost peer; 74 output.
+A line that begins with !! says what to do. Where MPI does not start, the rest is looked at without
+it. Exit codes: 0 looked at everything, whatever it found; 64 ranks and devices that cannot work
+together; 70 internal fault or lost peer; 74 output.
 See also: docs/debugging.md.)");
-  command->callback([&run] {
-    run = [](int* argc, char*** argv) {
-      return run_in_session(
-          argc, argv, [] {}, doctor);
-    };
-  });
+  command->callback([&run] { run = run_doctor; });
 }
 
 }  // namespace lockstep

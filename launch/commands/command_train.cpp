@@ -15,6 +15,7 @@
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/data/import/synthetic.h"
+#include "lockstep/distributed/comm/launcher.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/run/trainer.h"
@@ -193,7 +194,6 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   ImageStore store(session, config.data, data_file);
   if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
 
-  const StopSignals signals;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   Trainer trainer = make_trainer(config,
                                  session,
@@ -227,7 +227,6 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
     if (is_root) directory.emplace(run_directory(options, given), given, false);
   });
   ImageStore store(session, config.data, image_file(config, session));
-  const StopSignals signals;
   TrainerOptions trainer_options;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   LrFinderLines lines(options.finder);
@@ -251,20 +250,25 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
 
 int run_train(const TrainOptions& options, int* argc, char*** argv) {
   if (options.print_config) {
-    write_result(config_to_json(read_config(options)));
+    const std::string text = config_to_json(read_config(options));
+    if (launcher_rank() == 0) write_result(text);
     return 0;
   }
   tune_allocator();
+  const StopSignals signals;
+  release_stop_signals();  // what came while the program was loaded
   Config config;
   const auto prepare = [&] {
     config = read_config(options);
     if (!config.data.file.empty()) probe_image_file(config.data.file);
     if (options.find_lr) LrFinder check(options.finder);
   };
-  return run_in_session(argc, argv, prepare, [&](Session& session) {
+  const int code = run_in_session(argc, argv, prepare, [&](Session& session) {
     return options.find_lr ? find_learning_rate(options, config, session)
                            : train(options, config, session);
   });
+  hold_stop_signals();  // the code is decided
+  return code;
 }
 
 constexpr const char* kFooter =
@@ -277,8 +281,8 @@ constexpr const char* kFooter =
 Precedence: defaults, then CONFIG.json, then --set from left to right. `lockstep config` describes
 every key.
 
-Signals: USR2 or TERM to a rank (USR2 to mpirun) saves at the next update and ends with 75. Ctrl-C
-does not save: what the last checkpoint holds is kept.
+Signals: USR1, USR2 or TERM to a rank (USR1 or USR2 to mpirun) saves at the next update and ends with
+75, from the program's first moment on. Ctrl-C does not save: what the last checkpoint holds is kept.
 
 Exit codes: 0 done, also by limits.* or early stopping; 64 command line or configuration; 65 bad
 data; 70 internal fault, lost peer or divergence; 74 input or output; 75 saved on request or at

@@ -4,8 +4,6 @@
 
 #include <c10/util/Exception.h>
 
-#include <cstdlib>
-
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/mpi/mpi_session.h"
 #include "lockstep/distributed/comm/preflight.h"
@@ -67,13 +65,6 @@ int run_in_session(int* argc,
   Watchdog watchdog(kStartTimeout);
   MpiSession session(argc, argv, watchdog);
   return run_body(session, body, early_failure);
-}
-
-bool started_by_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (std::getenv(name) != nullptr) return true;
-  }
-  return false;
 }
 
 }  // namespace lockstep

@@ -18,7 +18,4 @@ int run_in_session(int* argc,
                    const std::function<void()>& prepare,
                    const std::function<int(Session&)>& body);
 
-// Whether a launcher (mpirun, srun with PMI) has started this process as one of its ranks.
-bool started_by_launcher();
-
 }  // namespace lockstep

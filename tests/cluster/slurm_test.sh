@@ -1,6 +1,7 @@
 #!/bin/bash
-# cluster/lockstep.sbatch on a real Slurm of one machine: a job under srun, one under mpirun, and one that is warned, saves itself, goes back into
-# the queue by itself and finishes as if nothing had happened.
+# On a real Slurm of one machine: one process in a shell that srun started, tasks that nothing connects; and cluster/lockstep.sbatch, a job
+# under srun, one under mpirun, and one that is warned, saves itself, goes back into the queue by itself and finishes as if nothing had
+# happened.
 #   slurm_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
 here=$1/tests/cluster
@@ -51,6 +52,23 @@ wait_until() {  # wait_until SECONDS COMMAND…
 completed() { [[ $(state_of "$1") == COMPLETED ]]; }
 under_way() { (($(cat "$folder/$1/metrics.jsonl" 2> /dev/null | grep -c '"event": *"step"') >= $2)); }
 waits_again() { [[ $(scontrol show job "$1") =~ Restarts=1 ]]; }
+
+# One process needs no launcher, whatever srun has set up for the shell that it is started in, once or twice.
+read -d "" -ra options <<< "$settings --set limits.steps=1"
+for kind in none pmix; do
+  # shellcheck disable=SC2016  # for the inner shell to expand
+  srun --ntasks=1 --mpi="$kind" bash -c '"$PROGRAM" doctor && exec "$PROGRAM" train "$@"' _ "${options[@]}" \
+    --run-dir "$folder/shell-$kind" > "$folder/shell-$kind.log" 2>&1 || fail "a shell of srun --mpi=$kind"
+  grep --quiet '^ok   MPI' "$folder/shell-$kind.log" || fail "doctor in a shell of srun --mpi=$kind"
+done
+srun --ntasks=2 --mpi=pmi2 "$PROGRAM" doctor > "$folder/pmi2.log" 2>&1 || fail "doctor without a PMI that MPI knows"
+[[ $(grep -c '^!!   MPI' "$folder/pmi2.log") == 1 ]] || fail "doctor says nothing of that, or more than once"
+# Of several that nothing connects each would train alone: refused, and told once. Work for one process is done by one.
+srun --ntasks=2 --mpi=none "$PROGRAM" train "${options[@]}" --run-dir "$folder/apart" > "$folder/apart.log" 2>&1
+code=$?
+[[ $code == 64 && $(grep -c 'srun --mpi=pmix' "$folder/apart.log") == 1 ]] || fail "tasks apart ended with $code"
+srun --ntasks=2 --mpi=none "$PROGRAM" data synth "$folder/once.h5" --train 20 --test 10 > "$folder/once.log" 2>&1 ||
+  fail "two tasks, one set"
 
 job=$(submit srun srun 4)
 wait_until 120 completed "$job" || fail "job $job under srun is $(state_of "$job")"

@@ -3,95 +3,22 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <exception>
-#include <optional>
 #include <thread>
 
 #include "lockstep/core/base/complain.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/launcher.h"
 #include "lockstep/distributed/comm/mpi/mpi_calls.h"
 #include "lockstep/distributed/comm/mpi/mpi_control_channel.h"
 #include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
+#include "lockstep/distributed/comm/mpi/mpi_start.h"
 #include "lockstep/distributed/comm/mpi/mpi_version.h"
 #include "lockstep/distributed/comm/mpi/shared_window.h"
 
 namespace lockstep {
 namespace {
-
-// A count that a launcher has put into the environment; anything but a plain number is no
-// launcher's.
-std::optional<int64_t> launcher_number(const char* name) {
-  const char* text = std::getenv(name);
-  if (text == nullptr) return std::nullopt;
-  const std::string_view digits(text);
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || value < 0)
-    return std::nullopt;
-  return value;
-}
-
-// Slurm numbers its pseudo steps (batch script, extern, interactive) downwards from 2^32; no
-// program is started there several times.
-bool in_slurm_step() {
-  constexpr int64_t kFirstPseudoStep = 0xfffffff0;
-  const auto step = launcher_number("SLURM_STEP_ID");
-  return step && *step < kFirstPseudoStep;
-}
-
-// The variable that contradicts a world of one rank, or nothing.
-const char* launcher_of_several() {
-  constexpr int64_t kMostTasks = 100'000'000;  // more is no launcher's doing
-  const auto several = [](const char* name) {
-    const auto value = launcher_number(name);
-    return value && *value > 1 && *value < kMostTasks;
-  };
-  if (several("OMPI_COMM_WORLD_SIZE")) return "OMPI_COMM_WORLD_SIZE";
-  // mpirun with one rank inside a Slurm step of several tasks is right.
-  if (launcher_number("OMPI_COMM_WORLD_SIZE") == 1) return nullptr;
-  if (several("PMI_SIZE")) return "PMI_SIZE";
-  if (!in_slurm_step()) return nullptr;
-  if (launcher_number("SLURM_STEP_NUM_TASKS") == 1) return nullptr;
-  if (several("SLURM_STEP_NUM_TASKS")) return "SLURM_STEP_NUM_TASKS";
-  return several("SLURM_NTASKS") ? "SLURM_NTASKS" : nullptr;
-}
-
-void finalise(Watchdog& watchdog) {
-  const Watchdog::Guard guard = watchdog.watch("MPI_Finalize");
-  MPI_Finalize();
-}
-
-// Returns whether this call initialised MPI.
-bool initialise(int* argc, char*** argv, Watchdog& watchdog) {
-  int initialised = 0, finalised = 0, provided = 0;
-  MPI_Initialized(&initialised);
-  MPI_Finalized(&finalised);
-  if (finalised != 0) {
-    throw_error(ExitCode::kUsage,
-                "MPI has been finalised already and cannot start again in one process: make the "
-                "session before MPI_Finalize");
-  }
-  if (initialised != 0) {
-    check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
-  } else {
-    const Watchdog::Guard guard = watchdog.watch("MPI_Init");
-    check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init");
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
-  }
-  if (provided < MPI_THREAD_MULTIPLE) {
-    if (initialised == 0) finalise(watchdog);
-    throw_error(ExitCode::kUsage,
-                "MPI grants thread level {} and Lockstep needs MPI_THREAD_MULTIPLE ({}): {}",
-                provided,
-                static_cast<int>(MPI_THREAD_MULTIPLE),
-                initialised != 0 ? "initialise it by MPI_Init_thread(…, MPI_THREAD_MULTIPLE, …)"
-                                 : "use an MPI library that was built with thread support");
-  }
-  return initialised == 0;
-}
 
 std::string host_name() {
   char name[256] = {};
@@ -150,20 +77,13 @@ MpiSession::MpiSession(int* argc, char*** argv, Watchdog& watchdog)
     : impl_(std::make_unique<Impl>(watchdog)) {
   Impl& impl = *impl_;
   impl.exceptions_at_start = std::uncaught_exceptions();
-  impl.initialised_here = initialise(argc, argv, watchdog);
+  impl.initialised_here = start_mpi(argc, argv, watchdog);
   Topology& topology = impl.topology;
   MPI_Comm_rank(MPI_COMM_WORLD, &topology.rank);
   MPI_Comm_size(MPI_COMM_WORLD, &topology.world_size);
   if (const char* variable = topology.world_size == 1 ? launcher_of_several() : nullptr) {
-    if (impl.initialised_here) finalise(watchdog);
-    throw_error(
-        ExitCode::kUsage,
-        "the launcher started several tasks ({}={}), but MPI sees one rank: each task would "
-        "train alone as rank 0. Under Slurm start with `srun --mpi=pmix` or `mpirun` (see "
-        "`srun --mpi=list`); elsewhere use the mpirun of the MPI library that Lockstep was "
-        "built with",
-        variable,
-        std::getenv(variable));
+    if (impl.initialised_here) end_mpi(watchdog);
+    refuse_unconnected_task(variable);
   }
   watchdog.set_name(fmt::format("rank {}", topology.rank));
   watchdog.set_last_resort(
@@ -193,7 +113,7 @@ MpiSession::~MpiSession() {
       impl_->local = OwnedComm();
       impl_->world = OwnedComm();
     }
-    if (impl_->initialised_here) finalise(watchdog);
+    if (impl_->initialised_here) end_mpi(watchdog);
     watchdog.set_last_resort(nullptr);
   } catch (const std::exception& error) {
     complain("lockstep: rank {}: ending MPI: {}\n", impl_->topology.rank, error.what());

@@ -33,5 +33,16 @@ TEST(StopSignals, HoldTheSignalsForTheirLifetimeAlone) {
   std::signal(SIGUSR2, before);
 }
 
+TEST(StopSignals, WhatCameBeforeThemIsHeldAndThenReceived) {
+  for (const int number : kStopSignals) {
+    hold_stop_signals();
+    std::raise(number);
+    const StopSignals signals;
+    EXPECT_EQ(StopSignals::received(), 0);
+    release_stop_signals();
+    EXPECT_EQ(StopSignals::received(), number);
+  }
+}
+
 }  // namespace
 }  // namespace lockstep
