@@ -10,6 +10,8 @@
 #include "lockstep/core/base/temporary_name.h"
 #include "lockstep/distributed/comm/launcher.h"
 #include "lockstep/distributed/run/stop_signals.h"
+#include "lockstep/core/base/text.h"
+#include "lockstep/core/config/key_suggestion.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
@@ -34,12 +36,70 @@ Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal f
 divergence; 74 input or output; 75 saved on request: start again with --resume.)";
 
 constexpr const char* kForRanks[] = {"train", "evaluate", "bench", "doctor"};
+// What other programs call the subcommands.
+constexpr lockstep::Alias kSubcommands[] = {
+    {"fit", "train"},
+    {"finetune", "train"},
+    {"resume", "train --resume"},
+    {"lr", "train --find-lr"},
+    {"find_lr", "train --find-lr"},
+    {"test", "evaluate"},
+    {"eval", "evaluate"},
+    {"validate", "evaluate"},
+    {"infer", "predict"},
+    {"classify", "predict"},
+    {"import", "data import"},
+    {"download", "data download"},
+    {"synth", "data synth"},
+    {"info", "data info"},
+    {"benchmark", "bench"},
+    {"help", "--help"},
+    {"version", "--version"},
+};
 
 std::string unknown_subcommand(const CLI::App& program, const std::string& word) {
   std::vector<std::string> names;
   for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(command->get_name());
-  return fmt::format("unknown subcommand '{}'{}", word, lockstep::did_you_mean(word, names));
+  const std::string meant = lockstep::meaning_of(word, kSubcommands);
+  return fmt::format("unknown subcommand {}{}",
+                     lockstep::quote_for_message(word, '\''),
+                     meant.empty() ? lockstep::did_you_mean(word, names)
+                                   : fmt::format(": did you mean '{}'?", meant));
+}
+
+const CLI::App& chosen_command(const CLI::App& program) {
+  const CLI::App* command = &program;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  return *command;
+}
+
+// Of the first option that the command lacks: the option, or the configuration key, that was meant.
+std::string unknown_option_advice(const CLI::App& command, int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const std::string option = word.substr(0, word.find('='));
+    if (option.size() < 3 || !option.starts_with("--")) continue;
+    if (command.get_option_no_throw(option) != nullptr) continue;
+    const std::string name = option.substr(2);
+    const bool takes_keys = command.get_option_no_throw("--set") != nullptr;
+    const std::string key = takes_keys ? lockstep::key_meant(name) : "";
+    if (key.empty()) {
+      std::vector<std::string> known;
+      for (const CLI::Option* each : command.get_options())
+        for (const std::string& long_name : each->get_lnames()) known.push_back("--" + long_name);
+      const std::string near = lockstep::did_you_mean(option, known);
+      return near.empty() && takes_keys ? lockstep::key_advice(name) : near;
+    }
+    const bool has_value = word.size() > option.size();
+    const bool value_follows = !has_value && i + 1 < argc && argv[i + 1][0] != '-';
+    return fmt::format(": did you mean --set {}={}?",
+                       key,
+                       lockstep::shell_word(has_value       ? word.substr(option.size() + 1)
+                                            : value_follows ? std::string(argv[i + 1])
+                                                            : std::string("VALUE")));
+  }
+  return "";
 }
 
 // Every rank of a job reads the same command line: one of them tells what is wrong with it.
@@ -53,6 +113,9 @@ int refuse_command_line(const CLI::App& program,
   std::string problem = error.what();
   if (chosen.empty() && argc > 1 && argv[1][0] != '-')
     problem = unknown_subcommand(program, argv[1]);
+  const auto unknown = static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (error.get_exit_code() == unknown && !chosen.empty())
+    problem += unknown_option_advice(chosen_command(program), argc, argv);
   const Error refusal(ExitCode::kUsage,
                       fmt::format("{}\nRun `lockstep{} --help`.", problem, topic));
   if (!lockstep::started_by_launcher()) throw refusal;

@@ -39,6 +39,13 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+std::string meaning_of(const std::string& word, std::span<const Alias> aliases) {
+  std::string wanted = lower_case(word);
+  std::ranges::replace(wanted, '-', '_');
+  const auto found = std::ranges::find(aliases, wanted, &Alias::word);
+  return found == aliases.end() ? "" : std::string(found->meant);
+}
+
 std::string nearest_of(const std::string& word, const std::vector<std::string>& known) {
   if (word.empty() || word.size() > kLongestWord) return {};
   const std::string wanted = lower_case(word);

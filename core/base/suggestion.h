@@ -1,10 +1,21 @@
 // "Did you mean ...?" for names that a person typed.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lockstep {
+
+// What people call something by a name that is not its own: {"lr", "optimizer.learning_rate"}.
+struct Alias {
+  std::string_view word;  // in lower case, with underscores
+  std::string_view meant;
+};
+
+// What `word` stands for, whatever its case and with '-' as '_'; empty: it is no alias.
+std::string meaning_of(const std::string& word, std::span<const Alias> aliases);
 
 // The known name nearest to `word` by Damerau-Levenshtein distance (insertions, deletions,
 // substitutions, swaps of neighbours; letter case is ignored), the first of them on a tie. Empty

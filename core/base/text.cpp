@@ -1,6 +1,7 @@
 #include "lockstep/core/base/text.h"
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -24,6 +25,17 @@ std::string quote_for_message(const std::string& text, char quote) {
   std::string shown = quote + terminal_word(std::string_view(text).substr(0, length));
   if (length < text.size()) shown += "...";
   return shown + quote;
+}
+
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain = "_-+=:,./@%";
+  const bool plain = std::ranges::all_of(text, [&](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || kPlain.find(c) != kPlain.npos;
+  });
+  if (plain && !text.empty()) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
 }
 
 }  // namespace lockstep

@@ -237,13 +237,14 @@ Fields early_stopping_fields() {
   using E = EarlyStoppingConfig;
   constexpr auto kStopping = &Config::early_stopping;
   return {
-      flag<kStopping, &E::enabled>(
+      changeable(flag<kStopping, &E::enabled>(
           "early_stopping.enabled",
-          "stop when validation no longer improves; inactive without validation images"),
+          "stop when validation no longer improves; inactive without validation images")),
       choice<kStopping, &E::quantity>("early_stopping.quantity", "what must improve"),
-      number<kStopping, &E::patience>("early_stopping.patience",
-                                      kCount,
-                                      "epochs without an improvement before the run stops; 0 as 1"),
+      changeable(number<kStopping, &E::patience>(
+          "early_stopping.patience",
+          kCount,
+          "epochs without an improvement before the run stops; 0 as 1")),
       number<kStopping, &E::min_delta>(
           "early_stopping.min_delta", kNotNegative, "least change that counts as an improvement"),
       flag<kStopping, &E::restore_best>(

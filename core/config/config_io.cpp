@@ -5,17 +5,17 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string_view>
 #include <type_traits>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/sha256.h"
 #include "lockstep/core/base/strict_json.h"
-#include "lockstep/core/base/suggestion.h"
 #include "lockstep/core/base/text.h"
+#include "lockstep/core/config/assigned_value.h"
 #include "lockstep/core/config/config_fields.h"
 #include "lockstep/core/config/config_validation.h"
+#include "lockstep/core/config/key_suggestion.h"
 
 namespace lockstep {
 namespace {
@@ -39,42 +39,13 @@ bool is_group(const std::string& key) {
   });
 }
 
-// Keys and groups: what a person may have meant.
-std::vector<std::string> known_names() {
-  std::vector<std::string> names;
-  for (const ConfigField& field : config_fields()) {
-    for (size_t dot = field.key.find('.'); dot != field.key.npos;
-         dot = field.key.find('.', dot + 1)) {
-      const std::string group = field.key.substr(0, dot);
-      if (std::ranges::find(names, group) == names.end()) names.push_back(group);
-    }
-    names.push_back(field.key);
-  }
-  return names;
-}
-
-// The one key whose last part is that of `key`: "learning_rate" finds "optimizer.learning_rate".
-std::string same_last_part(const std::string& key) {
-  const std::string ending = fmt::format(".{}", key.substr(key.rfind('.') + 1));
-  std::string found;
-  for (const ConfigField& field : config_fields()) {
-    if (!field.key.ends_with(ending)) continue;
-    if (!found.empty()) return {};
-    found = field.key;
-  }
-  return found;
-}
-
 [[noreturn]] void throw_unknown_key(const std::string& key, const std::string& source) {
-  std::string meant = nearest_of(key, known_names());
-  if (meant.empty()) meant = same_last_part(key);
-  const std::string advice = meant.empty() ? ": `lockstep train --print-config` prints all keys"
-                                           : fmt::format(": did you mean '{}'?", meant);
+  const std::string advice = key_advice(key);
   throw_error(ExitCode::kUsage,
               "{}: unknown configuration key {}{}",
               source,
               quote_for_message(key, '\''),
-              advice);
+              advice.empty() ? ": `lockstep train --print-config` prints all keys" : advice);
 }
 
 [[noreturn]] void throw_wrong_type(const std::string& key,
@@ -216,23 +187,6 @@ void apply(Config& config, const std::string& key, const json& found, const std:
   }
 }
 
-// A value on the command line: JSON, else a string. Shells take quotes away, so keys that hold
-// strings take the text as it is.
-json parse_assigned(const std::string& key, const std::string& text, const std::string& source) {
-  const ConfigField* field = find_field(key);
-  const bool wants_string =
-      field != nullptr && (std::holds_alternative<std::string& (*)(Config&)>(field->access) ||
-                           std::holds_alternative<ChoiceAccess>(field->access));
-  const bool is_structure = text.starts_with('{') || text.starts_with('[');
-  try {
-    json value = parse_strict_json(text, source, ExitCode::kUsage);
-    return wants_string && !value.is_string() ? json(text) : value;
-  } catch (const Error&) {
-    if (is_structure && !wants_string) throw;
-    return text;
-  }
-}
-
 Config build_config(const json& overlay,
                     std::span<const std::string> assignments,
                     const std::string& source) {
@@ -246,7 +200,9 @@ Config build_config(const json& overlay,
                   quote_for_message(assignment, '\''));
     }
     const std::string key = assignment.substr(0, equals);
-    apply(config, key, parse_assigned(key, assignment.substr(equals + 1), "--set " + key), "--set");
+    const json value =
+        assigned_value(find_field(key), assignment.substr(equals + 1), "--set " + key);
+    apply(config, key, value, "--set");
   }
   validate_config(config);
   return config;
@@ -325,6 +281,14 @@ std::string config_digest(const Config& config) {
       canonical += field.key + "=" + field_to_json(copy, field).dump() + "\n";
   }
   return sha256_hex(canonical);
+}
+
+std::map<std::string, std::string> key_values(const Config& config) {
+  Config copy = config;
+  std::map<std::string, std::string> values;
+  for (const ConfigField& field : config_fields())
+    values.emplace(field.key, field_to_json(copy, field).dump());
+  return values;
 }
 
 std::vector<std::string> config_differences(const Config& a, const Config& b) {

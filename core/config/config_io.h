@@ -2,6 +2,7 @@
 // costs a night's run.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,7 +12,7 @@
 namespace lockstep {
 
 // The defaults, overlaid by the JSON object in `json_text` (empty = none), overlaid by
-// `assignments`, each "dotted.key=value" (value read as JSON, else as a string). The result is
+// `assignments`, each "dotted.key=value" (as assigned_value reads them). The result is
 // validated. Throws Error(kUsage) for: text that is not one JSON object, duplicate keys, nesting
 // deeper than 32, unknown keys (with the nearest known one), wrong types, numbers that are not
 // finite, values out of range. `source` names the text in messages.
@@ -30,6 +31,9 @@ std::string config_to_json(const Config& config);
 // config_fields.cpp leaves true. Where data and weights come from, how they are kept, how often a
 // run saves and tells, and what carries tensors is not in it.
 std::string config_digest(const Config& config);
+
+// Every key with its value as JSON.
+std::map<std::string, std::string> key_values(const Config& config);
 
 // Names the keys in which two configurations differ, "a.b: 1 != 2" each.
 std::vector<std::string> config_differences(const Config& a, const Config& b);

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/suggestion.h"
 #include "lockstep/core/base/text.h"
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/core/config/key_suggestion.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -39,15 +39,11 @@ std::vector<ConfigKeyHelp> keys_asked_for(const std::vector<std::string>& names)
       if (asks_for(name, key.key)) found.push_back(key);
     }
     if (found.size() > before) continue;
-    std::vector<std::string> known;
-    for (const ConfigKeyHelp& key : all) {
-      known.push_back(key.key);
-      known.push_back(key.key.substr(0, key.key.find('.')));
-    }
+    const std::string advice = key_advice(name);
     throw_error(ExitCode::kUsage,
                 "there is no configuration key or group {}{}",
                 quote_for_message(name, '\''),
-                did_you_mean(name, known));
+                advice.empty() ? ": `lockstep config` lists them all" : advice);
   }
   return found;
 }

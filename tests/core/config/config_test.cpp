@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -165,6 +166,53 @@ TEST(Config, AssignmentsOverlayTheFileInOrder) {
   EXPECT_EQ(parse("", {"data.file={odd}.h5"}).data.file, "{odd}.h5");
 }
 
+TEST(Config, TakesNumbersOnTheCommandLineAsOtherProgramsDo) {
+  for (const char* text :
+       {".05", "5.", "+1", "1e-3", "1E-3", "+.5e+1", "007", "0", "00.50", "2.e2"}) {
+    const Config config = parse("", {std::string("optimizer.learning_rate=") + text});
+    EXPECT_EQ(config.optimizer.learning_rate, std::strtod(text, nullptr)) << text;
+  }
+  EXPECT_EQ(parse("", {"batch_size=+64"}).batch_size, 64);
+  EXPECT_EQ(parse("", {"batch_size=64."}).batch_size, 64);
+  EXPECT_EQ(parse("", {"epochs=007"}).epochs, 7);
+  EXPECT_EQ(parse("", {"model.dropout=-.5"}).model.dropout, -0.5);
+  for (const char* text : {".", "+", "-", "e3", "1e", "1e+", "0x10", "1,5", "--1", "5 %", "inf"}) {
+    EXPECT_THAT(refused_assignment(std::string("optimizer.learning_rate=") + text),
+                HasSubstr("must be a number"))
+        << text;
+  }
+  // A file is JSON.
+  EXPECT_NE(refusal(R"({"optimizer": {"learning_rate": .05}})"), "");
+}
+
+TEST(Config, TakesFlagsAndListsOnTheCommandLineAsPeopleWriteThem) {
+  const auto flips = [](const std::string& text) {
+    return parse("", {"data.augmentation.flip=" + text}).data.augmentation.flip;
+  };
+  for (const char* text : {"true", "True", "TRUE", "yes", "on", "1"}) EXPECT_TRUE(flips(text));
+  for (const char* text : {"false", "False", "no", "Off", "0"}) EXPECT_FALSE(flips(text));
+  for (const char* text : {"", "2", "y e s", "nope"})
+    EXPECT_THAT(refused_assignment(std::string("data.augmentation.flip=") + text),
+                HasSubstr("true or false"));
+  const auto milestones = [](const std::string& text) {
+    return parse("", {"lr_schedule.milestones=" + text}).lr_schedule.milestones;
+  };
+  EXPECT_THAT(milestones("30,45"), ElementsAre(30, 45));
+  EXPECT_THAT(milestones("30, 45"), ElementsAre(30, 45));
+  EXPECT_THAT(milestones("30"), ElementsAre(30));
+  // Text stays text.
+  EXPECT_EQ(parse("", {"data.file=.05"}).data.file, ".05");
+  EXPECT_EQ(parse("", {"data.file=yes"}).data.file, "yes");
+}
+
+TEST(Config, AResumedRunMayWaitLonger) {
+  EXPECT_THAT(resume_obstacles(
+                  Config{}, parse("", {"early_stopping.patience=20", "early_stopping.enabled=no"})),
+              IsEmpty());
+  EXPECT_THAT(resume_obstacles(Config{}, parse("", {"early_stopping.min_delta=1"})),
+              ElementsAre(HasSubstr("early_stopping.min_delta")));
+}
+
 TEST(Config, RefusesUnknownKeysWithASuggestion) {
   EXPECT_EQ(refusal(R"({"optimizer": {"learning_rat": 0.1}})"),
             "run.json: unknown configuration key 'optimizer.learning_rat': did you mean "
@@ -174,6 +222,9 @@ TEST(Config, RefusesUnknownKeysWithASuggestion) {
             "'optimizer.learning_rate'?");
   EXPECT_THAT(refusal(R"({"optimiser": {}})"), HasSubstr("did you mean 'optimizer'?"));
   EXPECT_THAT(refused_assignment("learning_rate=1"), HasSubstr("'optimizer.learning_rate'?"));
+  EXPECT_THAT(refused_assignment("lr=1"), HasSubstr("'optimizer.learning_rate'?"));
+  EXPECT_THAT(refused_assignment("gpus=4"), HasSubstr("mpirun -np N"));
+  EXPECT_THAT(refusal(R"({"optimizer": {"lr": 1}})"), HasSubstr("'optimizer.learning_rate'?"));
   EXPECT_THAT(refused_assignment("qqqqqq=1"), HasSubstr("--print-config"));
   EXPECT_THAT(refusal(R"({"": 1})"), HasSubstr("unknown configuration key"));
   EXPECT_THAT(refusal(R"({"optimizer.learning_rate": 1})"), HasSubstr("nest objects"));
@@ -193,7 +244,7 @@ TEST(Config, RefusesWrongTypesByName) {
   EXPECT_THAT(refusal(R"({"epochs": true})"), HasSubstr("epochs is true"));
   EXPECT_THAT(refusal(R"({"data": {"augmentation": {"flip": 1}}})"), HasSubstr("true or false"));
   EXPECT_THAT(refused_assignment("lr_schedule.milestones=[1, \"2\"]"), HasSubstr("milestones[1]"));
-  EXPECT_THAT(refused_assignment("lr_schedule.milestones=3"), HasSubstr("a list of integers"));
+  EXPECT_THAT(refusal(R"({"lr_schedule": {"milestones": 3}})"), HasSubstr("a list of integers"));
   EXPECT_THAT(refused_assignment("lr_schedule.milestones=[1, 2"), HasSubstr("column"));
   EXPECT_THAT(refused_assignment("batch_size"), HasSubstr("key=value"));
   EXPECT_THAT(refused_assignment("=3"), HasSubstr("key=value"));
