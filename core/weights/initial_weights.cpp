@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -16,6 +17,7 @@
 #include "lockstep/core/weights/class_rows.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/core/weights/weights.h"
+#include "lockstep/core/weights/wrapper_prefix.h"
 
 namespace lockstep {
 namespace {
@@ -33,11 +35,17 @@ std::string read_weights_file(const std::string& path) {
   std::string bytes = read_file(path);
   // A zip archive, or torch.save()'s older format. Fewer bytes could be a safetensors' length.
   if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02\x8a\x0a")) {
-    throw_error(ExitCode::kUsage,
-                "model.weights is {}, a pickle of PyTorch's: save it as safetensors first, in "
-                "Python: safetensors.torch.save_file(torch.load('{}'), 'weights.safetensors')",
-                path,
-                path);
+    throw_error(
+        ExitCode::kUsage,
+        "model.weights is {0}, a pickle of PyTorch's, which could run any program: make a "
+        "safetensors file of it (Python packages torch and safetensors):\n"
+        "python3 -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], "
+        "map_location='cpu', weights_only=True); w = w.get('state_dict', w.get('model_state_dict', "
+        "w.get('model', w))); "
+        "s.save_file({{k: v.contiguous() for k, v in w.items()}}, sys.argv[2])\" {1} "
+        "weights.safetensors",
+        path,
+        shell_word(path));
   }
   return bytes;
 }
@@ -54,11 +62,17 @@ class FreshParts {
   FreshParts(const ImageClassifier& model, const Tensors& own, Tensors& given)
       : model_(model), own_(own), given_(given) {}
 
-  std::vector<std::string> keep() {
+  // `frozen`: parts that are not trained.
+  std::vector<std::string> keep(const std::set<std::string>& frozen) {
     keep_auxiliary_heads();
     for (const std::string& layer : model_.last_layers()) keep_last_layer(layer);
     for (const auto& [name, tensor] : own_) {
       if (name.ends_with(".num_batches_tracked")) given_.emplace(name, tensor);
+    }
+    for (const std::string& name : fresh_) {
+      if (!frozen.contains(name)) continue;
+      notes_.emplace_back("model.freeze holds some of that: it stays as the seed made it");
+      break;
     }
     return std::move(notes_);
   }
@@ -68,56 +82,98 @@ class FreshParts {
     for (const std::string& head : model_.auxiliary_heads()) {
       const auto in_head = [&](const auto& item) { return lies_under(item.first, head); };
       if (std::ranges::any_of(given_, in_head)) continue;
-      std::ranges::copy_if(own_, std::inserter(given_, given_.end()), in_head);
+      for (const auto& [name, tensor] : own_) {
+        if (lies_under(name, head)) keep_fresh(name, tensor);
+      }
       notes_.push_back(fmt::format("auxiliary head {} is not in it: freshly initialised", head));
     }
   }
 
   void keep_last_layer(const std::string& layer) {
-    const auto weight = given_.find(layer + ".weight");
     const auto own_weight = own_.find(layer + ".weight");
-    if (weight == given_.end() || own_weight == own_.end() ||
-        !differs_in_classes(weight->second, own_weight->second)) {
+    if (own_weight == own_.end()) return;
+    const auto in_layer = [&](const auto& item) { return lies_under(item.first, layer); };
+    const auto weight = given_.find(layer + ".weight");
+    if (std::ranges::none_of(given_, in_layer)) {
+      notes_.push_back(fmt::format("last layer {} is not in it: freshly initialised", layer));
+    } else if (weight != given_.end() && differs_in_classes(weight->second, own_weight->second)) {
+      notes_.push_back(
+          fmt::format("last layer {} has {} classes in it and {} here: freshly initialised",
+                      layer,
+                      weight->second.size(0),
+                      own_weight->second.size(0)));
+    } else {
       return;
     }
-    notes_.push_back(
-        fmt::format("last layer {} has {} classes in it and {} here: freshly initialised",
-                    layer,
-                    weight->second.size(0),
-                    own_weight->second.size(0)));
-    for (const char* part : {".weight", ".bias"}) {
-      const auto own = own_.find(layer + part);
-      const auto given = given_.find(layer + part);
-      if (own != own_.end() && given != given_.end() &&
-          differs_in_classes(given->second, own->second)) {
-        given->second = own->second;
-      }
+    for (const auto& [name, tensor] : own_) {
+      if (!lies_under(name, layer)) continue;
+      const auto given = given_.find(name);
+      if (given == given_.end() ? weight == given_.end()
+                                : differs_in_classes(given->second, tensor))
+        keep_fresh(name, tensor);
     }
+  }
+
+  void keep_fresh(const std::string& name, const at::Tensor& own) {
+    given_.insert_or_assign(name, own);
+    fresh_.push_back(name);
   }
 
   const ImageClassifier& model_;
   const Tensors& own_;
   Tensors& given_;
-  std::vector<std::string> notes_;
+  std::vector<std::string> notes_, fresh_;
 };
 
+std::set<std::string> frozen_parameters(const ImageClassifier& model) {
+  std::set<std::string> frozen;
+  for (const auto& item : model.named_parameters()) {
+    if (!item.value().requires_grad()) frozen.insert(item.key());
+  }
+  return frozen;
+}
+
 void require_finite(const Tensors& tensors, const std::string& path) {
-  std::vector<std::string> faults;
+  constexpr size_t kMostNamed = 5;
+  std::vector<std::string> named;
+  size_t count = 0;
   for (const auto& [name, tensor] : tensors) {
-    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
-      faults.push_back(fmt::format("'{}'", name));
+    if (!tensor.is_floating_point() || tensor.isfinite().all().item<bool>()) continue;
+    if (++count <= kMostNamed) named.push_back(fmt::format("'{}'", name));
   }
-  if (!faults.empty()) {
-    throw_error(ExitCode::kBadData,
-                "{} holds NaN or infinity, so training could not start from it, in: {}",
-                path,
-                fmt::join(faults, ", "));
-  }
+  if (count == 0) return;
+  throw_error(ExitCode::kBadData,
+              "{} holds NaN or infinity, so training could not start from it, in: {}{}",
+              path,
+              fmt::join(named, ", "),
+              count > named.size() ? fmt::format(" and {} more", count - named.size()) : "");
+}
+
+// Of names that most have a prefix, but not all: what keeps those alone.
+std::string prefix_advice(const WrapperPrefix& prefix, size_t num_names, const std::string& path) {
+  const std::string program = fmt::format(
+      "import sys, safetensors.torch as s; p = sys.argv[1]; s.save_file({{k[len(p):]: v "
+      "for k, v in s.load_file(sys.argv[2]).items() if k.startswith(p)}}, sys.argv[3])");
+  return fmt::format(
+      "{} of its {} names begin with {}, which the model's do not. To keep those alone, without "
+      "it:\n"
+      "python3 -c {} {} {} weights.safetensors",
+      prefix.count,
+      num_names,
+      quote_for_message(prefix.text, '\''),
+      shell_word(program),
+      shell_word(prefix.text),
+      shell_word(path));
 }
 
 // Which key would make it fit, where one would.
-std::string advice(const Tensors& own, const Tensors& given, const SafetensorsFile& file) {
+std::string advice(const Tensors& own,
+                   const Tensors& given,
+                   const SafetensorsFile& file,
+                   const std::string& path) {
   std::vector<std::string> lines;
+  if (const WrapperPrefix prefix = find_wrapper_prefix(own, given); !prefix.text.empty())
+    lines.push_back(prefix_advice(prefix, file.tensors.size(), path));
   for (const auto& [name, tensor] : own) {
     const auto it = given.find(name);
     if (it == given.end() || tensor.dim() != 4 || it->second.dim() != 4) continue;
@@ -143,10 +199,14 @@ std::string advice(const Tensors& own, const Tensors& given, const SafetensorsFi
     lines.push_back("it has the three-layer classifier: set model.head=full");
   if (is_full(own) && is_compact(given))
     lines.push_back("it has the one-layer classifier: set model.head=compact");
+  // Its last layer, classifier.6, is not missed by then.
+  if (is_full(own) && given.contains("features.0.weight") && !is_compact(given) &&
+      !given.contains("classifier.0.weight"))
+    lines.push_back("it has no classifier: set model.head=compact, whose one layer starts fresh");
   if (const auto model = file.metadata.find("model"); model != file.metadata.end())
     lines.push_back(fmt::format("it says that it was trained as model.name={}",
                                 quote_for_message(model->second, '\'')));
-  return lines.empty() ? "" : fmt::format("\n  ({})", fmt::join(lines, "; "));
+  return lines.empty() ? "" : fmt::format("\n{}", fmt::join(lines, "\n"));
 }
 
 }  // namespace
@@ -166,14 +226,20 @@ InitialWeights load_initial_weights(ImageClassifier& model,
   const auto tell = [&](const std::vector<std::string>& notes) {
     result.notes.insert(result.notes.end(), notes.begin(), notes.end());
   };
+  const WrapperPrefix prefix = find_wrapper_prefix(own, given);
+  if (prefix.count > 0 && prefix.count == given.size()) {
+    given = without_prefix(given, prefix.text);
+    tell({fmt::format("all its names begin with {}, which is left out",
+                      quote_for_message(prefix.text, '\''))});
+  }
   if (const auto trained = classes_in(file.metadata); trained && !class_names.empty())
     tell(match_class_rows(model.last_layers(), *trained, class_names, own, given));
-  tell(FreshParts(model, own, given).keep());
+  tell(FreshParts(model, own, given).keep(frozen_parameters(model)));
   require_finite(given, path);
   try {
     import_weights(model, parameters, {given.begin(), given.end()}, path);
   } catch (const Error& error) {
-    throw Error(error.code(), error.what() + advice(own, given, file));
+    throw Error(error.code(), error.what() + advice(own, given, file, path));
   }
   return result;
 }

@@ -15,9 +15,9 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 NamedTensors export_weights(const torch::nn::Module& module, const FlatParameters& parameters);
 
 // Copies tensors into the model (in place, so views stay views; float16, bfloat16 and float64 are
-// converted) and refreshes the leaves. Throws Error(kBadData) that lists every missing, extra and
-// wrongly shaped tensor and every wrong kind of number; then nothing has been changed. `source`
-// names where they come from.
+// converted) and refreshes the leaves. Throws Error(kBadData) that lists missing, extra and wrongly
+// shaped tensors and wrong kinds of numbers, of each the first few and how many more there are;
+// then nothing has been changed. `source` names where they come from.
 void import_weights(torch::nn::Module& module,
                     FlatParameters& parameters,
                     const NamedTensors& tensors,

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <string>
@@ -206,6 +207,86 @@ TEST_F(InitialWeightsTest, NamesEverythingThatDoesNotFit) {
                     HasSubstr("'bn1.bias' holds whole numbers"),
                     HasSubstr("'extra.one' is not part"),
                     HasSubstr("'extra.two' is not part")));
+}
+
+TEST_F(InitialWeightsTest, OfManyThatDoNotFitAFewAreNamedAndTheRestCounted) {
+  make("resnet20", {});
+  Tensors given = others("resnet20", {});
+  std::erase_if(given, [](const auto& item) { return item.first.starts_with("layer"); });
+  for (int i = 0; i < 40; ++i) given.emplace("extra." + std::to_string(i), torch::zeros({}));
+  const std::string text = refusal(given);
+  EXPECT_LT(std::ranges::count(text, '\n'), 15) << text;
+  // Three layers of three blocks, each of two convolutions and two norms of four tensors: 90.
+  EXPECT_THAT(text, HasSubstr("and 85 more are missing"));
+  EXPECT_THAT(text, HasSubstr("and 35 more are not part of the model"));
+}
+
+TEST_F(InitialWeightsTest, WrappersPrefixesAreLeftOut) {
+  for (const std::string prefix : {"module.", "_orig_mod.", "model.", "module._orig_mod."}) {
+    make("resnet20", {});
+    const Tensors given = others("resnet20", {});
+    Tensors wrapped;
+    for (const auto& [name, tensor] : given) wrapped.emplace(prefix + name, tensor);
+    const InitialWeights initial = load(wrapped);
+    for (const auto& [name, tensor] : weights()) EXPECT_TRUE(torch::equal(tensor, given.at(name)));
+    EXPECT_THAT(initial.notes,
+                ElementsAre(HasSubstr("starting from"), HasSubstr("'" + prefix + "'")));
+  }
+}
+
+TEST_F(InitialWeightsTest, APrefixOfSomeNamesIsToldWithWhatMendsIt) {
+  make("resnet20", {});
+  Tensors wrapped = {{"criterion.weight", torch::ones({10})}};
+  for (const auto& [name, tensor] : others("resnet20", {}))
+    wrapped.emplace("model." + name, tensor);
+  EXPECT_THAT(refusal(wrapped),
+              AllOf(HasSubstr("of its " + std::to_string(wrapped.size()) + " names begin with"),
+                    HasSubstr("'model.'"),
+                    HasSubstr("python3 -c 'import sys, safetensors.torch"),
+                    HasSubstr("k.startswith(p)}, sys.argv[3])' model. ")));
+}
+
+TEST_F(InitialWeightsTest, APrefixFromAFileCannotBecomeACommand) {
+  make("resnet20", {});
+  Tensors wrapped = {{"criterion.weight", torch::ones({10})}};
+  for (const auto& [name, tensor] : others("resnet20", {}))
+    wrapped.emplace("$(touch x);'`." + name, tensor);
+  EXPECT_THAT(refusal(wrapped), HasSubstr("'$(touch x);'\\''`.'"));
+}
+
+TEST_F(InitialWeightsTest, AFileWithoutTheLastLayerGivesAFreshHead) {
+  make("googlenet_bn", {.num_classes = 7});
+  const Tensors fresh = weights();
+  Tensors given = others("googlenet_bn", {.num_classes = 7});
+  given.erase("fc.weight");
+  given.erase("fc.bias");
+  const InitialWeights initial = load(given);
+  for (const auto& [name, tensor] : weights())
+    EXPECT_TRUE(torch::equal(tensor, name.starts_with("fc.") ? fresh.at(name) : given.at(name)))
+        << name;
+  EXPECT_THAT(initial.notes,
+              ElementsAre(HasSubstr("starting from"),
+                          HasSubstr("last layer fc is not in it: freshly initialised")));
+  given.emplace("fc.bias", torch::zeros({7}));  // half a layer is a fault
+  EXPECT_THAT(refusal(given), HasSubstr("'fc.weight' is missing"));
+}
+
+TEST_F(InitialWeightsTest, AFreshLayerThatIsFrozenIsToldOf) {
+  make("resnet20", {});
+  for (const auto& item : model_->named_parameters())
+    item.value().set_requires_grad(!item.key().starts_with("fc."));
+  flat_ = std::make_unique<FlatParameters>(*model_, FlatOptions{});
+  Tensors given = others("resnet20", {});
+  std::erase_if(given, [](const auto& item) { return item.first.starts_with("fc."); });
+  EXPECT_THAT(load(given).notes, testing::Contains(HasSubstr("model.freeze")));
+}
+
+TEST_F(InitialWeightsTest, FeaturesAloneFitTheCompactHead) {
+  make("vgg11", {.head = ModelHead::kCompact});
+  Tensors given = others("vgg11", {.head = ModelHead::kCompact});
+  std::erase_if(given, [](const auto& item) { return item.first.starts_with("classifier"); });
+  EXPECT_THAT(load(given).notes,
+              testing::Contains(HasSubstr("last layer classifier is not in it")));
 }
 
 TEST_F(InitialWeightsTest, AdvisesOnTheKeyThatWouldMakeItFit) {
