@@ -33,6 +33,7 @@ set(lockstep_public_headers
   core/training/lr_schedule.h
   core/training/optimizer.h
   core/training/overfitting.h
+  core/training/verdict_text.h
   core/weights/initial_weights.h
   core/weights/safetensors.h
   core/weights/weights.h

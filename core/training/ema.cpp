@@ -2,9 +2,30 @@
 
 #include <torch/nn/module.h>
 
+#include <cmath>
+
 #include "lockstep/core/base/error.h"
 
 namespace lockstep {
+
+double initial_share(double decay, int64_t updates) {
+  return std::pow(decay, static_cast<double>(updates));
+}
+
+bool average_lags(double decay, int64_t updates) {
+  constexpr double kLargeShare = 0.01;
+  return decay > 0 && updates > 0 && initial_share(decay, updates) > kLargeShare;
+}
+
+double fitting_decay(int64_t updates) {
+  // 1 / (1 - decay) updates, the length of its memory, are a tenth of the run: e^-10 is left.
+  constexpr double kWindows = 10, kLeastUpdates = 20;
+  const auto count = static_cast<double>(updates);
+  if (count < kLeastUpdates) return 0;
+  const double step = std::pow(10.0, std::floor(std::log10(kWindows / count)));
+  const double forgotten = std::ceil(kWindows / count / step - 1e-9) * step;
+  return 1.0 - forgotten;
+}
 
 WeightAverage::WeightAverage(const torch::nn::Module& module,
                              FlatParameters& parameters,

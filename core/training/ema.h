@@ -1,6 +1,7 @@
 // The exponential moving average of a model's weights.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,16 @@ class WeightAverage {
   // The model's tensor and its average: the flat master, then each buffer.
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;
 };
+
+// The part of an average after so many updates that is still the weights it began with.
+double initial_share(double decay, int64_t updates);
+
+// Whether that part is so large (a hundredth) that the average says little of what was learnt.
+bool average_lags(double decay, int64_t updates);
+
+// A decay whose average forgets its beginning within a run of so many updates, to one digit of
+// 1 - decay; 0, which is no averaging: the run is too short for any.
+double fitting_decay(int64_t updates);
 
 // Runs `action` while the model holds the average; without one (null) the model stays as it is.
 // After an exception the average stays in the model: it ends the run.

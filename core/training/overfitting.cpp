@@ -1,7 +1,5 @@
 #include "lockstep/core/training/overfitting.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,7 +7,6 @@
 namespace lockstep {
 namespace {
 
-constexpr int64_t kLeastEpochs = 5;         // to say anything
 constexpr int64_t kLeastRiseEpochs = 3;     // of smoothed validation loss above the margin
 constexpr double kLeastRise = 0.02;         // relative to the sweet spot
 constexpr double kFluctuations = 3.0;       // standard deviations of one epoch's value
@@ -20,7 +17,6 @@ constexpr double kLeastImprovement = 0.01;  // relative, over the last fifth: st
 constexpr double kHighLoss = 0.5;           // of the loss of guessing
 constexpr double kGuessing = 0.75;          // of the loss of guessing: next to nothing was learnt
 constexpr double kSmallGap = 0.1;           // relative to the training loss
-constexpr double kWideGap = 0.5;            // relative to the validation loss
 
 double median_of_3(double a, double b, double c) {
   return std::max(std::min(a, b), std::min(std::max(a, b), c));
@@ -133,32 +129,6 @@ bool underfits(const OverfittingAnalysis& a, double chance_loss) {
          (loss > kGuessing * chance_loss || (loss > kHighLoss * chance_loss && close));
 }
 
-std::string plural_epochs(int64_t count) {
-  return fmt::format("{} epoch{}", count, count == 1 ? "" : "s");
-}
-
-std::string sweet_spot_words(const OverfittingAnalysis& a) {
-  return fmt::format(
-      "validation loss was lowest at epoch {} ({:.4f}, smoothed; gap to training loss {:.4f}, at "
-      "the end {:.4f})",
-      a.sweet_spot_epoch,
-      a.sweet_spot_loss,
-      a.gap_at_sweet_spot,
-      a.final_gap);
-}
-
-// What validation loss did after that, in a run that is not called overfit.
-std::string since_words(const OverfittingAnalysis& a) {
-  const double rise = a.final_validation_loss - a.sweet_spot_loss;
-  if (rise <= kLeastRise * std::abs(a.sweet_spot_loss)) return "has not risen since";
-  return fmt::format("ended {:.4f} above that, too little or too briefly to be called overfitting",
-                     rise);
-}
-
-constexpr const char* kAgainstOverfitting =
-    "more augmentation (data.augmentation.mixup, cutmix, random_erasing, cutout), a higher "
-    "optimizer.weight_decay, model.dropout where the model has it, or more images";
-
 }  // namespace
 
 double guessing_loss(int64_t num_classes) {
@@ -194,7 +164,7 @@ OverfittingAnalysis analyse_curves(const LearningCurves& curves, double chance_l
   a.final_train_loss = train[n - 1];
   a.final_validation_loss = validation[n - 1];
   a.final_gap = a.final_validation_loss - a.final_train_loss;
-  if (a.epochs < kLeastEpochs) return a;
+  if (a.epochs < kLeastEpochsToJudge) return a;
 
   const size_t rise = lasting_rise(known, spot);
   if (rise > 0 && train[n - 1] < train[rise - 1]) {
@@ -214,6 +184,8 @@ const char* verdict_name(Verdict verdict) {
   switch (verdict) {
     case Verdict::kTooShort:
       return "too_short";
+    case Verdict::kAverageLags:
+      return "average_lags";
     case Verdict::kUnderfit:
       return "underfit";
     case Verdict::kStillImproving:
@@ -228,68 +200,8 @@ const char* verdict_name(Verdict verdict) {
   return "";
 }
 
-std::string verdict_text(const OverfittingAnalysis& a) {
-  switch (a.verdict) {
-    case Verdict::kTooShort:
-      return fmt::format(
-          "too short to judge: {} with both training and validation loss\nto change: at least {} "
-          "(epochs), with data.validation_fraction above 0",
-          plural_epochs(a.epochs),
-          kLeastEpochs);
-    case Verdict::kUnderfit:
-      return fmt::format(
-          "underfit: training loss {:.4f} and validation loss {:.4f} are both high and no longer "
-          "fall\nto change: a larger model (model.name), "
-          "another optimizer.learning_rate or lr_schedule.name, less augmentation "
-          "(data.augmentation.*), a lower optimizer.weight_decay or model.dropout",
-          a.final_train_loss,
-          a.final_validation_loss);
-    case Verdict::kStillImproving:
-      return fmt::format(
-          "still improving: {}, and was still falling at the end\nto change: more epochs (with a "
-          "schedule that spans them), and if the run stopped early a higher "
-          "early_stopping.patience",
-          sweet_spot_words(a));
-    case Verdict::kGood:
-      if (a.final_gap > kWideGap * a.final_validation_loss) {
-        return fmt::format(
-            "good, with a wide gap: {} and {}, but training images are learnt far better than "
-            "others\nto narrow it: {}",
-            sweet_spot_words(a),
-            since_words(a),
-            kAgainstOverfitting);
-      }
-      return fmt::format(
-          "good: {} and {}\nto go further: a larger model (model.name) or another lr_schedule.name",
-          sweet_spot_words(a),
-          since_words(a));
-    case Verdict::kOverfitting:
-      return fmt::format(
-          "overfitting since epoch {}: validation loss rises while training loss falls; {}\nto "
-          "change: fewer epochs or a lower early_stopping.patience; {}",
-          a.overfit_since,
-          sweet_spot_words(a),
-          kAgainstOverfitting);
-    case Verdict::kUnstable:
-      return fmt::format(
-          "unstable: {}, and training loss has not fallen since either\nto change: a lower "
-          "optimizer.learning_rate, lr_schedule.warmup, or "
-          "optimizer.clip_gradient_norm",
-          sweet_spot_words(a));
-  }
-  return "";
-}
-
-std::string overfitting_warning(const OverfittingAnalysis& a, int64_t epoch) {
-  return fmt::format(
-      "overfitting since epoch {}, seen after epoch {}: validation loss rises while training loss "
-      "falls. It was lowest at epoch {} ({:.4f}, smoothed). "
-      "Stop (a lower early_stopping.patience), or start again with {}",
-      a.overfit_since,
-      epoch,
-      a.sweet_spot_epoch,
-      a.sweet_spot_loss,
-      kAgainstOverfitting);
+bool rose_since(const OverfittingAnalysis& a) {
+  return a.final_validation_loss - a.sweet_spot_loss > kLeastRise * std::abs(a.sweet_spot_loss);
 }
 
 }  // namespace lockstep

@@ -1,5 +1,5 @@
 // What the two loss curves of a run say about it: sweet spot, generalisation gap, overfitting, and
-// a verdict. Pure functions of arrays.
+// a verdict. Pure functions of arrays; verdict_text.h puts them into words.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,14 @@ struct LearningCurves {
   std::vector<double> train_loss, validation_loss;
 };
 
+// Epochs with both losses that a verdict needs.
+constexpr int64_t kLeastEpochsToJudge = 5;
+
 enum class Verdict {
-  kTooShort,        // too few epochs with both losses to say anything
-  kUnderfit,        // both losses are high, close to each other, and no longer fall
+  kTooShort,     // too few epochs with both losses to say anything
+  kAverageLags,  // averaged weights are validated that have hardly moved (average_lags of ema.h);
+                 // the curves cannot tell, whoever knows the run sets it
+  kUnderfit,     // both losses are high, close to each other, and no longer fall
   kStillImproving,  // validation loss was still falling when the run ended
   kGood,            // validation loss has stopped falling and does not rise
   kOverfitting,     // validation loss rises while training loss falls
@@ -58,14 +63,11 @@ std::vector<double> smoothed_curve(const std::vector<double>& curve);
 // known, and nothing is called underfit.
 OverfittingAnalysis analyse_curves(const LearningCurves& curves, double chance_loss);
 
-// "too_short", "underfit", "still_improving", "good", "overfitting", "unstable"
+// Whether validation loss ended clearly above its lowest.
+bool rose_since(const OverfittingAnalysis& analysis);
+
+// "too_short", "average_lags", "underfit", "still_improving", "good", "overfitting",
+// "unstable"
 const char* verdict_name(Verdict verdict);
-
-// For people: one line on what the curves show, one on what to change, naming configuration keys.
-// No line end after the last.
-std::string verdict_text(const OverfittingAnalysis& analysis);
-
-// The same in one line, for the moment at which overfitting is first seen, after `epoch`.
-std::string overfitting_warning(const OverfittingAnalysis& analysis, int64_t epoch);
 
 }  // namespace lockstep

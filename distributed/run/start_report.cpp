@@ -28,6 +28,7 @@ StartReport describe_start(const Config& config,
   report.batch_size = config.batch_size;
   report.updates_per_epoch = updates_per_epoch(data, config.batch_size);
   report.epochs = config.epochs;
+  report.ema_decay = config.optimizer.ema_decay;
   return report;
 }
 

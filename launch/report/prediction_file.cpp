@@ -68,7 +68,8 @@ class Reader {
   void check(bool good, const char* problem) const {
     if (!good)
       throw_error(ExitCode::kBadData,
-                  "{} {}: it is not what `lockstep train` wrote; evaluate the run again",
+                  "{} {}: it is not what `lockstep train` wrote. Remove it: the report leaves that "
+                  "part out",
                   source_,
                   problem);
   }

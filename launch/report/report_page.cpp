@@ -102,6 +102,7 @@ const char* verdict_tone(Verdict verdict) {
   switch (verdict) {
     case Verdict::kGood:
       return "good";
+    case Verdict::kAverageLags:
     case Verdict::kStillImproving:
     case Verdict::kUnderfit:
       return "warn";
@@ -127,7 +128,7 @@ std::string verdict(const RunRecord& run, const RunFacts& facts) {
                                  judged ? verdict_tone(facts.analysis.verdict) : facts.tone,
                                  html_text(facts.ending_text));
   if (judged) {
-    const std::string text = verdict_text(facts.analysis);
+    const std::string& text = facts.verdict;
     const size_t line_end = std::min(text.size(), text.find('\n'));
     html += fmt::format("\n<b>{}</b>", sentence(text.substr(0, line_end)));
     if (line_end < text.size()) html += fmt::format("\n{}", sentence(text.substr(line_end + 1)));

@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/core/training/ema.h"
+#include "lockstep/core/training/verdict_text.h"
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/run/metrics_file.h"
 
@@ -69,11 +73,36 @@ void tell_ending(const RunRecord& run, RunFacts& facts) {
       facts.ending = "diverged";
       facts.tone = "bad";
       facts.ending_text = fmt::format(
-          "Diverged after update {}: the gradient was no longer finite. Lower "
-          "optimizer.learning_rate, add lr_schedule.warmup, or set optimizer.clip_gradient_norm.",
+          "Diverged after update {}: the gradient was no longer finite. Start a new run with a "
+          "lower optimizer.learning_rate, lr_schedule.warmup, or optimizer.clip_gradient_norm.",
           run.last_step);
       return;
   }
+}
+
+// The defaults where it is not known, or of another program version.
+Config configuration_of(const RunRecord& run) {
+  std::vector<std::string> assignments;
+  for (const auto& [key, value] : run.configuration)
+    assignments.push_back(fmt::format("{}={}", key, value));
+  try {
+    return parse_config("", assignments, run.directory);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+void judge(const RunRecord& run, int64_t num_classes, RunFacts& facts) {
+  const Config config = configuration_of(run);
+  facts.analysis = analyse_curves(learning_curves(run), guessing_loss(num_classes));
+  if (average_lags(config.optimizer.ema_decay, run.last_step))
+    facts.analysis.verdict = Verdict::kAverageLags;
+  facts.verdict = verdict_text(facts.analysis,
+                               config,
+                               {.stopped_early = run.end_reason == EndReason::kEarlyStopping,
+                                .epochs = facts.epochs_trained,
+                                .updates = run.last_step,
+                                .directory = run.directory});
 }
 
 }  // namespace
@@ -98,7 +127,7 @@ RunFacts run_facts(const RunRecord& run) {
   // Runs of older programs tell the number of classes only by their predictions.
   int64_t classes = run.num_classes;
   if (classes < 1 && run.predictions) classes = run.predictions->summary.num_classes;
-  facts.analysis = analyse_curves(learning_curves(run), guessing_loss(classes));
+  judge(run, classes, facts);
   tell_ending(run, facts);
   return facts;
 }

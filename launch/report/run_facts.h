@@ -17,6 +17,7 @@ struct RunFacts {
   double best_validation_accuracy = kUnknown;
   double images_per_second = 0;  // over all epochs; 0: not known
   OverfittingAnalysis analysis;  // of the loss curves
+  std::string verdict;           // in words, two lines
 };
 
 RunFacts run_facts(const RunRecord& run);

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "lockstep/core/base/durable_file.h"
+#include "lockstep/core/training/ema.h"
 
 namespace lockstep {
 namespace {
@@ -59,6 +60,7 @@ void MetricsFile::write(const std::string& line) { file_.write(line + "\n"); }
 
 void MetricsFile::on_start(const StartReport& report) {
   num_classes_ = report.num_classes;
+  ema_decay_ = report.ema_decay;
   ordered_json line = {{"event", "start"},
                        {"world_size", report.world_size},
                        {"hosts", report.hosts},
@@ -104,8 +106,9 @@ void MetricsFile::on_epoch(const EpochReport& report) {
 }
 
 void MetricsFile::on_end(const EndReport& report) {
-  const OverfittingAnalysis analysis =
+  OverfittingAnalysis analysis =
       analyse_curves(read_learning_curves(path_), guessing_loss(num_classes_));
+  if (average_lags(ema_decay_, report.steps)) analysis.verdict = Verdict::kAverageLags;
   // Of a run that goes on later, or that broke off, there is no verdict.
   const bool ended = is_finished(report.reason);
   write(ordered_json{

@@ -28,6 +28,7 @@ class MetricsFile final : public TrainingObserver {
   std::string path_;
   AppendedFile file_;
   int64_t num_classes_ = 0;
+  double ema_decay_ = 0;
 };
 
 // The losses of the epochs that a metrics.jsonl tells of; a missing or damaged file gives none.

@@ -3,12 +3,15 @@
 #include <limits>
 #include <utility>
 
+#include "lockstep/core/training/ema.h"
+#include "lockstep/core/training/verdict_text.h"
 #include "lockstep/launch/run/metrics_file.h"
 #include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
 
-OverfittingLines::OverfittingLines(LearningCurves curves) : curves_(std::move(curves)) {}
+OverfittingLines::OverfittingLines(LearningCurves curves, Config config, std::string directory)
+    : curves_(std::move(curves)), config_(std::move(config)), directory_(std::move(directory)) {}
 
 OverfittingAnalysis OverfittingLines::analysis() const {
   return analyse_curves(curves_, chance_loss_);
@@ -34,10 +37,15 @@ void OverfittingLines::on_epoch(const EpochReport& report) {
 
 void OverfittingLines::on_end(const EndReport& report) {
   if (!is_finished(report.reason) || !has_validation_) return;
-  const OverfittingAnalysis now = analysis();
+  OverfittingAnalysis now = analysis();
   if (warned_ && now.overfit_since == 0 && now.verdict != Verdict::kUnstable)
     say("the rise of validation loss did not last:\n");
-  say("{}\n", verdict_text(now));
+  if (average_lags(config_.optimizer.ema_decay, report.steps)) now.verdict = Verdict::kAverageLags;
+  const RunEnding ending{.stopped_early = report.reason == EndReason::kEarlyStopping,
+                         .epochs = report.epochs,
+                         .updates = report.steps,
+                         .directory = directory_};
+  say("{}\n", verdict_text(now, config_, ending));
 }
 
 }  // namespace lockstep

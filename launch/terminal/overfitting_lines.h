@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "lockstep/core/config/config.h"
 #include "lockstep/core/training/overfitting.h"
 #include "lockstep/distributed/run/training_observer.h"
 
@@ -13,8 +14,8 @@ namespace lockstep {
 // over, not of one that was interrupted or diverged.
 class OverfittingLines final : public TrainingObserver {
  public:
-  // `curves`: of the epochs before this start of the run.
-  explicit OverfittingLines(LearningCurves curves);
+  // `curves`: of the epochs before this start of the run, which is kept in `directory`.
+  explicit OverfittingLines(LearningCurves curves, Config config = {}, std::string directory = {});
   void on_start(const StartReport& report) override;
   void on_epoch(const EpochReport& report) override;
   void on_end(const EndReport& report) override;
@@ -23,6 +24,8 @@ class OverfittingLines final : public TrainingObserver {
   OverfittingAnalysis analysis() const;
 
   LearningCurves curves_;
+  Config config_;
+  std::string directory_;
   double chance_loss_ = 0;
   bool has_validation_ = false;
   bool warned_ = false;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "lockstep/core/base/text.h"
+#include "lockstep/core/training/verdict_text.h"
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/terminal/console.h"
 #include "lockstep/launch/terminal/progress_bar.h"
@@ -17,7 +19,9 @@ constexpr double kSecondsBetweenBars = 0.2;
 
 }  // namespace
 
-std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report) {
+std::string early_stopping_words(const EarlyStoppingConfig& stopping,
+                                 const EndReport& report,
+                                 const std::string& directory) {
   std::string text = fmt::format("stopped early after epoch {}: {} has not improved",
                                  report.epochs,
                                  name_of(stopping.quantity));
@@ -38,12 +42,19 @@ std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndR
   } else {
     text += "; it never was a finite number";
   }
-  return text + fmt::format("\nto wait longer: a higher early_stopping.patience{}",
-                            stopping.min_delta > 0 ? " or a lower early_stopping.min_delta" : "");
+  Config config;
+  config.early_stopping = stopping;
+  const RunEnding ending{.stopped_early = true, .epochs = report.epochs, .directory = directory};
+  return text + fmt::format("\nto wait longer: {}", options_for_longer(config, ending));
 }
 
-ProgressLines::ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping)
-    : limit_steps_(limit_steps), stopping_(std::move(stopping)), bar_(terminal_takes_a_bar()) {}
+ProgressLines::ProgressLines(int64_t limit_steps,
+                             EarlyStoppingConfig stopping,
+                             std::string directory)
+    : limit_steps_(limit_steps),
+      stopping_(std::move(stopping)),
+      directory_(std::move(directory)),
+      bar_(terminal_takes_a_bar()) {}
 
 void ProgressLines::clear_bar() {
   if (bar_) write_console("\r\x1b[K");
@@ -131,13 +142,15 @@ void ProgressLines::on_epoch(const EpochReport& report) {
 void ProgressLines::on_end(const EndReport& report) {
   clear_bar();
   if (report.reason == EndReason::kEarlyStopping) {
-    say("{}\n", early_stopping_words(stopping_, report));
+    say("{}\n", early_stopping_words(stopping_, report, directory_));
   } else if (report.reason == EndReason::kInterrupted) {
-    say("interrupted after update {}: the state is saved; run again with --resume to go on\n",
-        report.steps);
+    say("interrupted after update {}: the state is saved; the same command with --run-dir {} "
+        "--resume goes on\n",
+        report.steps,
+        shell_word(directory_));
   } else if (report.reason == EndReason::kDiverged) {
-    say("diverged at update {}: the gradient is no longer finite. Lower optimizer.learning_rate, "
-        "add lr_schedule.warmup, or set "
+    say("diverged at update {}: the gradient is no longer finite. Start a new run, in another "
+        "--run-dir, with a lower optimizer.learning_rate, with lr_schedule.warmup, or with "
         "optimizer.clip_gradient_norm\n",
         report.steps + 1);
   }

@@ -13,8 +13,9 @@ namespace lockstep {
 // an epoch.
 class ProgressLines final : public TrainingObserver {
  public:
-  // limit_steps: updates after which the run ends; 0 = those of all epochs.
-  ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping);
+  // limit_steps: updates after which the run ends; 0 = those of all epochs. `directory`: where the
+  // run is kept.
+  ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping, std::string directory);
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -26,14 +27,17 @@ class ProgressLines final : public TrainingObserver {
 
   int64_t limit_steps_;
   EarlyStoppingConfig stopping_;
+  std::string directory_;
   bool bar_;
   StartReport start_;
   Clock::time_point began_ = Clock::now(), last_line_ = began_;
   int64_t first_step_ = 0;
 };
 
-// Why a run that stopped early did, how long it waited, whose weights are kept, and which keys
-// change that.
-std::string early_stopping_words(const EarlyStoppingConfig& stopping, const EndReport& report);
+// Why a run that stopped early did, how long it waited, whose weights are kept, and with which
+// options it goes on.
+std::string early_stopping_words(const EarlyStoppingConfig& stopping,
+                                 const EndReport& report,
+                                 const std::string& directory);
 
 }  // namespace lockstep

@@ -97,5 +97,29 @@ TEST(WeightAverage, SwapsInAndOutWithoutATrace) {
   }
 }
 
+TEST(WeightAverage, TheShareOfItsBeginningIsWhatAnAverageHolds) {
+  for (const double decay : {0.5, 0.99, 0.9999}) {
+    double average = 1;  // of weights that are 0 from the first update on
+    for (int64_t updates = 1; updates <= 500; ++updates) {
+      average = decay * average;
+      EXPECT_NEAR(initial_share(decay, updates), average, 1e-12);
+    }
+  }
+}
+
+TEST(WeightAverage, AFittingDecayForgetsItsBeginning) {
+  EXPECT_TRUE(average_lags(0.9999, 114));
+  EXPECT_FALSE(average_lags(0.9999, 100'000));
+  EXPECT_FALSE(average_lags(0, 114));
+  EXPECT_NEAR(fitting_decay(114), 0.91, 1e-12);
+  EXPECT_EQ(fitting_decay(5), 0);
+  for (int64_t updates = 20; updates < 10'000'000; updates += updates / 3) {
+    const double decay = fitting_decay(updates);
+    EXPECT_FALSE(average_lags(decay, updates)) << updates;
+    EXPECT_GE(decay, 0.5) << updates;
+    EXPECT_LT(decay, 1) << updates;
+  }
+}
+
 }  // namespace
 }  // namespace lockstep

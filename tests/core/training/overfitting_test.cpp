@@ -7,9 +7,7 @@
 #include <functional>
 #include <limits>
 #include <numbers>
-#include <regex>
 
-#include "lockstep/core/config/config_io.h"
 #include "lockstep/core/random/random.h"
 
 namespace lockstep {
@@ -174,14 +172,6 @@ TEST(Overfitting, ALargeRiseIsOneHoweverItFluctuates) {
   EXPECT_EQ(analyse_curves(curves, kTenClasses).verdict, Verdict::kOverfitting);
 }
 
-TEST(Overfitting, TheWordsSayWhenALossEndedHigher) {
-  OverfittingAnalysis a{.sweet_spot_loss = 1.0, .final_validation_loss = 1.1};
-  a.verdict = Verdict::kGood;
-  EXPECT_THAT(verdict_text(a), ::testing::HasSubstr("ended 0.1000 above that"));
-  a.final_validation_loss = 1.01;
-  EXPECT_THAT(verdict_text(a), ::testing::HasSubstr("has not risen since"));
-}
-
 TEST(Overfitting, APlateauThatFluctuatesRarelyAlarmsInAWholeRun) {
   int alarms = 0;
   for (uint64_t seed = 1; seed <= 100; ++seed) {
@@ -246,34 +236,6 @@ TEST(Overfitting, ADivergenceIsUnstableRatherThanOverfit) {
   const OverfittingAnalysis a = analyse_curves(curves, kTenClasses);
   EXPECT_EQ(a.verdict, Verdict::kUnstable);
   EXPECT_EQ(a.overfit_since, 0);
-}
-
-TEST(Overfitting, TextsNameOnlyKeysThatExist) {
-  std::string keys;
-  for (const ConfigKeyHelp& key : config_keys()) keys += key.key + "\n";
-  for (Verdict verdict : {Verdict::kTooShort,
-                          Verdict::kUnderfit,
-                          Verdict::kStillImproving,
-                          Verdict::kGood,
-                          Verdict::kOverfitting,
-                          Verdict::kUnstable}) {
-    for (double gap : {0.0, 10.0}) {
-      OverfittingAnalysis a{.final_gap = gap, .final_validation_loss = 1, .overfit_since = 7};
-      a.verdict = verdict;
-      const std::string text = verdict_text(a) + "\n" + overfitting_warning(a, 9);
-      EXPECT_THAT(text, testing::HasSubstr("\nto "));
-      const std::regex key_like("[a-z_]+\\.[a-z_]+(\\.[a-z_]+)?");
-      for (std::sregex_iterator it(text.begin(), text.end(), key_like), end; it != end; ++it)
-        EXPECT_THAT(keys, testing::HasSubstr(it->str()));
-    }
-  }
-  OverfittingAnalysis a{
-      .sweet_spot_epoch = 6, .overfit_since = 7, .verdict = Verdict::kOverfitting};
-  EXPECT_THAT(verdict_text(a), testing::HasSubstr("overfitting since epoch 7"));
-  EXPECT_THAT(overfitting_warning(a, 12),
-              testing::AllOf(testing::HasSubstr("since epoch 7"),
-                             testing::HasSubstr("after epoch 12"),
-                             testing::HasSubstr("epoch 6")));
 }
 
 }  // namespace

@@ -23,29 +23,33 @@ TEST(EarlyStoppingWords, SayWhatWasWatchedHowLongAndWhatChangesIt) {
   const EarlyStoppingConfig stopping{.patience = 3, .min_delta = 0.01};
   const std::string text = early_stopping_words(
       stopping,
-      {.epochs = 14, .best_epoch = 11, .best_value = 0.41234, .epochs_without_improvement = 3});
+      {.epochs = 14, .best_epoch = 11, .best_value = 0.41234, .epochs_without_improvement = 3},
+      "runs/a");
   EXPECT_EQ(text,
             "stopped early after epoch 14: validation_loss has not improved by "
             "early_stopping.min_delta=0.01 or more for 3 epochs, as early_stopping.patience=3 "
             "demands; best 0.4123 at epoch 11, whose weights are tested\n"
-            "to wait longer: a higher early_stopping.patience or a lower early_stopping.min_delta");
+            "to wait longer: --run-dir runs/a --resume --set early_stopping.patience=6");
 }
 
 TEST(EarlyStoppingWords, PatienceZeroWaitsOneEpoch) {
   const EarlyStoppingConfig stopping{
       .quantity = "validation_accuracy", .patience = 0, .restore_best = false};
   const std::string text = early_stopping_words(
-      stopping, {.epochs = 5, .best_epoch = 4, .best_value = 0.5, .epochs_without_improvement = 1});
+      stopping,
+      {.epochs = 5, .best_epoch = 4, .best_value = 0.5, .epochs_without_improvement = 1},
+      "a");
   EXPECT_THAT(text,
               AllOf(HasSubstr("validation_accuracy has not improved for 1 epoch,"),
                     HasSubstr("(0 counts as 1)"),
                     HasSubstr("early_stopping.restore_best=false"),
+                    HasSubstr("early_stopping.patience=2"),
                     Not(HasSubstr("min_delta"))));
 }
 
 TEST(EarlyStoppingWords, AQuantityThatWasNeverFiniteHasNoBest) {
   const std::string text =
-      early_stopping_words({.patience = 2}, {.epochs = 2, .epochs_without_improvement = 2});
+      early_stopping_words({.patience = 2}, {.epochs = 2, .epochs_without_improvement = 2}, "a");
   EXPECT_THAT(text, AllOf(HasSubstr("never was a finite number"), Not(HasSubstr("epoch 0"))));
 }
 
@@ -93,6 +97,21 @@ TEST(OverfittingLines, WarnOnceAndJudgeAtTheEnd) {
   const std::string text = told(lines, 1, 20, EndReason::kCompleted);
   EXPECT_EQ(count(text, "warning: overfitting since epoch 7, seen after epoch"), 1) << text;
   EXPECT_EQ(count(text, "\noverfitting since epoch 7:"), 1) << text;
+}
+
+TEST(OverfittingLines, TheVerdictOnALaggingAverageDoesNotAskForEpochs) {
+  Config config;
+  config.optimizer.ema_decay = 0.9999;
+  OverfittingLines lines({}, config, "runs/a");
+  testing::internal::CaptureStdout();
+  lines.on_start(kStart);
+  for (int64_t epoch = 1; epoch <= 6; ++epoch)
+    lines.on_epoch({.epoch = epoch,
+                    .train_loss = 1.0 / static_cast<double>(epoch),
+                    .validation_loss = 2.3 - 0.1 * static_cast<double>(epoch)});
+  lines.on_end({.reason = EndReason::kCompleted, .epochs = 6, .steps = 114});
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              AllOf(HasSubstr("optimizer.ema_decay=0.91"), Not(HasSubstr("epochs="))));
 }
 
 TEST(OverfittingLines, AnInterruptedRunIsNotJudged) {
