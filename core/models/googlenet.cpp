@@ -237,10 +237,14 @@ std::shared_ptr<ImageClassifier> make_googlenet(const ModelOptions& options) {
 std::vector<ModelEntry> googlenets() {
   return {{.name = "googlenet",
            .description = "GoogLeNet, two auxiliary heads (Szegedy et al. 2014)",
-           .make = make_googlenet<false>},
+           .make = make_googlenet<false>,
+           .has_dropout = true,
+           .has_stems = true},
           {.name = "googlenet_bn",
            .description = "GoogLeNet with batch norm, two auxiliary heads (Szegedy et al. 2014)",
            .make = make_googlenet<true>,
+           .has_dropout = true,
+           .has_stems = true,
            .torchvision = torchvision_googlenet}};
 }
 

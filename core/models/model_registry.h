@@ -26,7 +26,11 @@ struct ModelEntry {
   // On the CPU in float32, its parameters not initialised yet. Throws Error(kUsage) for options
   // that it cannot follow.
   std::shared_ptr<ImageClassifier> (*make)(const ModelOptions& options);
-  bool has_residual_blocks = false;  // follows ModelOptions::stochastic_depth
+  // Which of ModelOptions it follows.
+  bool has_residual_blocks = false;  // stochastic_depth
+  bool has_dropout = false;          // dropout
+  bool has_stems = false;            // stem
+  bool has_heads = false;            // head; of these the compact one has no dropout
   // Wide plain 3x3 convolutions, which are faster channels-first in float32 on CPUs.
   bool channels_first_in_fp32_on_cpu = false;
   // Null: torchvision has no such model.

@@ -211,6 +211,7 @@ ModelEntry resnet(const char* name) {
             options);
       },
       .has_residual_blocks = true,
+      .has_stems = true,
       .torchvision = torchvision_resnet};
 }
 

@@ -134,6 +134,8 @@ ModelEntry vgg(const char* name) {
           .make = [](const ModelOptions& options) -> std::shared_ptr<ImageClassifier> {
             return std::make_shared<Vgg>(depth, batch_norm, options);
           },
+          .has_dropout = true,
+          .has_heads = true,
           .channels_first_in_fp32_on_cpu = true,  // tests/bench/README.md has the numbers
           .torchvision = torchvision_vgg};
 }

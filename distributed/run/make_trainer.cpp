@@ -1,4 +1,6 @@
 // How a trainer is put together from a configuration.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "lockstep/core/nn/image_classifier.h"
@@ -9,6 +11,8 @@
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/run/start_report.h"
 #include "lockstep/distributed/run/trainer_parts.h"
+#include "lockstep/distributed/setup/norm_groups.h"
+#include "lockstep/distributed/setup/setting_notes.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/setup/validation_batch.h"
 #include "lockstep/distributed/training/classification_loss.h"
@@ -40,10 +44,21 @@ BatchFormat format_for(const Config& config, const DeviceChoice& device, bool ow
       .device = device.device, .dtype = compute_dtype(config.precision), .channels_last = false};
 }
 
+// Tells of settings that cannot take effect, and refuses those that make the run meaningless.
+void check_settings(TrainerParts& parts, const Config& config, at::Device device, bool own_model) {
+  const Topology& topology = parts.topology();
+  const RunSituation situation =
+      describe_situation(parts.data, topology, device, *parts.model, own_model);
+  parts.setting_notes = setting_notes(config, situation);
+  refuse_single_values(
+      *parts.model, config, parts.data.info, situation.train_images, topology.world_size, device);
+}
+
 void make_model_and_step(TrainerParts& parts,
                          const Config& config,
                          const DeviceChoice& device,
                          std::shared_ptr<ImageClassifier> own_model) {
+  const bool is_own = own_model != nullptr;
   agree(parts.session.control(), "making the model", [&] {
     if (own_model) {
       own_model->to(device.device);
@@ -53,6 +68,7 @@ void make_model_and_step(TrainerParts& parts,
     }
     if (!config.model.freeze.empty())
       parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
+    check_settings(parts, config, device.device, is_own);
   });
   parts.parameters =
       std::make_unique<FlatParameters>(*parts.model, flat_options(config, parts.format()));
@@ -159,6 +175,10 @@ Trainer make_trainer(const Config& config,
   parts.report.initial_weights_digest = initial_weights.sha256;
   parts.report.notes =
       start_notes(config, initial_weights, parts.num_frozen, *parts.parameters, validation);
+  if (state.step > 0 && !config.model.weights.empty())
+    parts.report.notes.emplace_back(
+        "model.weights is not read: the run goes on from its checkpoint");
+  std::ranges::copy(parts.setting_notes, std::back_inserter(parts.report.notes));
   for (const std::string& module : rank_dependent_modules(*parts.model))
     parts.report.notes.push_back("depends on the number of ranks: " + module);
   return Trainer(std::move(made));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lockstep/core/nn/module_forward.h"
@@ -48,6 +49,7 @@ struct TrainerParts {
   std::unique_ptr<Communicator> statistics;    // of synchronised batch norm; null: none
   std::unique_ptr<StatisticsExchange> exchange;
   int64_t num_frozen = 0;  // elements
+  std::vector<std::string> setting_notes;
   std::shared_ptr<ImageClassifier> model;
   std::unique_ptr<FlatParameters> parameters;
   std::unique_ptr<Optimizer> optimizer;

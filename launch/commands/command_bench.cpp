@@ -102,13 +102,31 @@ Config read_config(const BenchOptions& options) {
       {"model.name", "--model"},
       {"precision", "--precision"},
       {"batch_size", "--batch (images a rank)"},
+      {"data.file", "--end-to-end"},
       {"distributed.batch_norm", "--batch-norm"}};
+  constexpr std::string_view kNotLookedAt[] = {"epochs=",
+                                               "data.augmentation",
+                                               "data.validation_fraction=",
+                                               "data.max_train_images=",
+                                               "optimizer.ema_decay=",
+                                               "lr_schedule",
+                                               "early_stopping",
+                                               "checkpoint",
+                                               "validation",
+                                               "limits",
+                                               "logging"};
   for (const std::string& assignment : options.assignments) {
     if (assignment.starts_with("optimizer.learning_rate="))
       throw_error(ExitCode::kUsage,
                   "--set optimizer.learning_rate: bench has a rate of its own ({}), which changes "
                   "nothing about the speed: leave the key out",
                   kLearningRate);
+    for (const std::string_view group : kNotLookedAt) {
+      if (assignment.starts_with(group))
+        throw_error(ExitCode::kUsage,
+                    "--set {}: bench does not look at that: leave it out",
+                    assignment.substr(0, assignment.find('=')));
+    }
     for (const auto& [key, option] : kOwn) {
       if (assignment.starts_with(fmt::format("{}=", key)))
         throw_error(

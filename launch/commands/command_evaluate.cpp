@@ -53,8 +53,12 @@ std::vector<int64_t> images_of(const EvaluateOptions& options,
   agree(control, "choosing the images", [&] {
     if (!indices.empty()) return;
     if (test) {
-      throw_error(
-          ExitCode::kUsage, "{} has no test images: choose --split validation", options.data);
+      throw_error(ExitCode::kUsage,
+                  "{} has no test images: {}",
+                  options.data,
+                  config.data.validation_fraction > 0
+                      ? "choose --split validation"
+                      : "give --data one that has, since the run held none out for validation");
     }
     throw_error(ExitCode::kUsage,
                 "the run held no images out for validation (data.validation_fraction={}): choose "

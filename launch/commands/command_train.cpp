@@ -1,8 +1,6 @@
 // lockstep train
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,13 +12,13 @@
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/data/image_set/image_file_probe.h"
-#include "lockstep/data/import/synthetic.h"
 #include "lockstep/distributed/comm/launcher.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/run/trainer.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/default_set.h"
 #include "lockstep/launch/commands/run_output.h"
 #include "lockstep/launch/commands/run_plan.h"
 #include "lockstep/launch/commands/session_runner.h"
@@ -30,8 +28,6 @@
 
 namespace lockstep {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct TrainOptions {
   std::string config_file, run_directory;
@@ -43,32 +39,6 @@ struct TrainOptions {
 Config read_config(const TrainOptions& options) {
   return options.config_file.empty() ? parse_config("", options.assignments, "--set")
                                      : load_config(options.config_file, options.assignments);
-}
-
-// Without data.file: a small synthetic set, one file a host, kept for later runs.
-std::string synthetic_set(Session& session) {
-  const SyntheticOptions options;
-  const std::string name = fmt::format("lockstep-synthetic-{}-{}-seed{}-user{}.h5",
-                                       options.train_images,
-                                       options.test_images,
-                                       options.seed,
-                                       getuid());
-  std::string path;
-  agree_on_files(session.control(), "making a synthetic set", [&] {
-    std::error_code error;
-    path = (fs::temp_directory_path(error) / name).string();
-    if (error) {
-      throw_error(ExitCode::kInputOutput,
-                  "no folder for temporary files ({}): set TMPDIR to one, or data.file to an image "
-                  "set",
-                  error.message());
-    }
-    if (session.topology().local_rank == 0 && !fs::exists(path))
-      write_synthetic_set(path, options, /*overwrite=*/true);  // by another job: the same set
-  });
-  if (session.topology().rank == 0)
-    say("no data.file given: training on a synthetic set, {}\n", path);
-  return path;
 }
 
 // "a.b" and its value as JSON, for every key.
@@ -163,7 +133,7 @@ DeviceChoice prepare_ranks(const TrainOptions& options, const Config& config, Se
 }
 
 std::string image_file(const Config& config, Session& session) {
-  return config.data.file.empty() ? synthetic_set(session) : config.data.file;
+  return config.data.file.empty() ? default_image_set(session) : config.data.file;
 }
 
 // For rank 0: without --run-dir a new folder, which no other job takes.
@@ -327,6 +297,9 @@ void add_train_command(CLI::App& program, Run& run) {
       ->type_name("N");
   for (const char* other : {"--resume", "--dry-run", "--print-config"})
     train->get_option("--find-lr")->excludes(other);
+  for (const char* of_the_test : {"--find-lr-start", "--find-lr-end", "--find-lr-updates"})
+    train->get_option(of_the_test)->needs("--find-lr");
+  train->get_option("--dry-run")->excludes("--resume");
   train->footer(kFooter);
   train->get_option("--set")->take_all();
   train->callback([options, &run] {

@@ -32,12 +32,12 @@ int run_body(MpiSession& session,
     session.abort(static_cast<int>(error.code()));
   } catch (const std::bad_alloc&) {
     complain(
-        "lockstep: rank {}: error: out of memory: lower batch_size or "
-        "validation.batch_size, or set data.cache=stream\n",
+        "lockstep: rank {}: error: out of memory: in training lower batch_size or "
+        "validation.batch_size, or set data.cache=stream; else start fewer ranks on this host\n",
         rank);
   } catch (const c10::OutOfMemoryError& error) {
     complain(
-        "lockstep: rank {}: error: out of device memory: lower batch_size or "
+        "lockstep: rank {}: error: out of device memory: in training lower batch_size or "
         "validation.batch_size\n{}\n",
         rank,
         error.what_without_backtrace());

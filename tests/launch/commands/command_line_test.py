@@ -155,6 +155,9 @@ class CommandLine(ProgramTest):
             "model.name=vgg11": "--model",
             "batch_size=4": "--batch",
             "optimizer.learning_rate=1": "leave the key out",
+            "lr_schedule.name=cosine": "leave it out",
+            "epochs=3": "leave it out",
+            "data.file=a.h5": "--end-to-end",
         }.items():
             self.assert_refused(
                 run("bench", "--set", assignment), 64, assignment.split("=")[0], words

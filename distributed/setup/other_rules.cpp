@@ -1,0 +1,238 @@
+// When settings of data, model, optimizer, ranks and files cannot do what was set.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/training/ema.h"
+#include "lockstep/distributed/setup/setting_rules.h"
+
+namespace lockstep {
+namespace {
+
+using Weight = SettingRule::Weight;
+
+std::string validation_of_nothing(const Config& config, const RunSituation& run) {
+  if (config.data.validation_fraction == 0) return "";
+  if (run.validation_images == 0) {
+    return fmt::format("of {} images that is none: nothing is validated, no early stop comes",
+                       run.train_images);
+  }
+  if (run.classes_without_validation == 0) return "";
+  return fmt::format("{} of the {} classes have no image among the {} for validation",
+                     run.classes_without_validation,
+                     run.num_classes,
+                     run.validation_images);
+}
+
+std::string classes_never_learnt(const Config&, const RunSituation& run) {
+  if (run.classes_without_training == 0) return "";
+  return fmt::format("{} of the {} classes have no training image left and cannot be learnt",
+                     run.classes_without_training,
+                     run.num_classes);
+}
+
+// `blanks`: what an augmentation as large as the image does to it.
+std::string larger_than_the_image(int64_t pixels, const RunSituation& run, const char* blanks) {
+  if (pixels < run.image_side) return "";
+  return fmt::format(
+      "on images of {0} x {0} pixels it {1}: set it below {0}", run.image_side, blanks);
+}
+
+std::vector<SettingRule> data_rules() {
+  return {
+      {{"batch_size"},
+       [](const Config& config, const RunSituation& run) {
+         return config.batch_size <= run.train_images
+                    ? ""
+                    : fmt::format("an epoch is one update, of all {} training images",
+                                  run.train_images);
+       },
+       Weight::kAlways},
+      {{"data.validation_fraction"}, validation_of_nothing, Weight::kAlways},
+      {{"data.validation_fraction", "data.max_train_images"},
+       classes_never_learnt,
+       Weight::kAlways},
+      {{"data.split_seed"},
+       [](const Config& config, const RunSituation&) {
+         return config.data.validation_fraction > 0 || config.data.max_train_images > 0
+                    ? ""
+                    : "no effect, since all images are trained on";
+       }},
+      {{"data.stream_cache_bytes"},
+       [](const Config& config, const RunSituation&) {
+         return config.data.cache == ImageCache::kStream
+                    ? ""
+                    : fmt::format("no effect, since data.cache is {}", name_of(config.data.cache));
+       }},
+      {{"data.max_train_images"},
+       [](const Config& config, const RunSituation& run) {
+         return config.data.max_train_images < run.unlimited_train_images
+                    ? ""
+                    : fmt::format("no effect, since there are {} training images",
+                                  run.unlimited_train_images);
+       }},
+      {{"data.augmentation.pad_crop"},
+       [](const Config& config, const RunSituation& run) {
+         return larger_than_the_image(
+             config.data.augmentation.pad_crop, run, "leaves nothing of some but the padding");
+       },
+       Weight::kRefuse},
+      {{"data.augmentation.cutout"},
+       [](const Config& config, const RunSituation& run) {
+         return larger_than_the_image(config.data.augmentation.cutout, run, "blanks some whole");
+       },
+       Weight::kRefuse},
+      {{"data.augmentation.mixup", "data.augmentation.cutmix"},
+       [](const Config& config, const RunSituation& run) {
+         return std::min(config.batch_size, run.train_images) > 1
+                    ? ""
+                    : "no effect, since a batch is one image, with none to mix it with";
+       }},
+  };
+}
+
+// A key that models follow or do not; empty where this one does.
+SettingRule model_rule(const char* key, bool (*follows)(const ModelEntry&, const ModelConfig&)) {
+  return {{key}, [follows](const Config& config, const RunSituation& run) {
+            if (run.own_model)
+              return std::string("no effect, since the model is the program's own");
+            const std::string& name = config.model.name;
+            if (follows(find_model(name), config.model)) return std::string();
+            return fmt::format(
+                "no effect, since {} does not follow it{}",
+                name,
+                find_model(name).has_heads && config.model.head == ModelHead::kCompact
+                    ? " with model.head=compact"
+                    : "");
+          }};
+}
+
+std::vector<SettingRule> model_rules() {
+  return {
+      model_rule("model.dropout",
+                 [](const ModelEntry& entry, const ModelConfig& model) {
+                   const bool compact = entry.has_heads && model.head == ModelHead::kCompact;
+                   return entry.has_dropout && !compact;
+                 }),
+      model_rule("model.stem",
+                 [](const ModelEntry& entry, const ModelConfig&) { return entry.has_stems; }),
+      model_rule("model.head",
+                 [](const ModelEntry& entry, const ModelConfig&) { return entry.has_heads; }),
+      model_rule(
+          "model.stochastic_depth",
+          [](const ModelEntry& entry, const ModelConfig&) { return entry.has_residual_blocks; }),
+      {{"distributed.batch_norm"},
+       [](const Config& config, const RunSituation& run) -> std::string {
+         if (!run.has_norms) return "no effect, since there is no batch norm that learns";
+         const int64_t steps = config.distributed.accumulation_steps;
+         if (steps == 1) return "";
+         return fmt::format(
+             "it spans one micro-slice of each rank, not the whole batch "
+             "(distributed.accumulation_steps={})",
+             steps);
+       }},
+  };
+}
+
+std::string lagging_average(const Config& config, const RunSituation& run) {
+  const double decay = config.optimizer.ema_decay;
+  const int64_t updates = run.updates(config);
+  if (!average_lags(decay, updates)) return "";
+  const double fitting = fitting_decay(updates);
+  return fmt::format(
+      "after this run's {} updates {:.3g} % of the average that is validated, tested and saved is "
+      "still what training began with; {}",
+      updates,
+      100 * initial_share(decay, updates),
+      fitting > 0 ? fmt::format("optimizer.ema_decay={:.6g} fits", fitting)
+                  : "so short a run needs none (0)");
+}
+
+SettingRule of_update_rule(std::vector<std::string> keys, const char* rule) {
+  return {std::move(keys), [rule](const Config& config, const RunSituation&) {
+            const std::string name = name_of(config.optimizer.name);
+            return name == rule ? std::string()
+                                : fmt::format("no effect, since optimizer.name is {}", name);
+          }};
+}
+
+std::vector<SettingRule> optimizer_rules() {
+  return {
+      of_update_rule({"optimizer.momentum", "optimizer.nesterov"}, "sgd"),
+      of_update_rule({"optimizer.beta1", "optimizer.beta2", "optimizer.epsilon"}, "adamw"),
+      {{"optimizer.learning_rate"},
+       [](const Config& config, const RunSituation&) {
+         return config.optimizer.learning_rate > 0 ? "" : "the weights stay as they are";
+       }},
+      {{"optimizer.decay_norms_and_biases"},
+       [](const Config& config, const RunSituation&) {
+         return config.optimizer.weight_decay > 0 ? ""
+                                                  : "no effect, since optimizer.weight_decay is 0";
+       }},
+      {{"optimizer.ema_decay"}, lagging_average},
+  };
+}
+
+std::string never_between_epochs(const Config& config, const RunSituation& run) {
+  const int64_t every = config.checkpoint.every_steps, epoch = run.updates_per_epoch(config);
+  if (every == 0) return "";
+  if (every > run.updates(config))
+    return fmt::format("no effect: the run has {} updates", run.updates(config));
+  if (epoch == 0 || every % epoch != 0) return "";
+  return fmt::format("no effect: every epoch's end saves, after {} updates", epoch);
+}
+
+std::vector<SettingRule> running_rules() {
+  return {
+      {{"precision"},
+       [](const Config& config, const RunSituation& run) {
+         return run.on_cpu && config.precision == Precision::kTf32 ? "no effect on CPUs: it is fp32"
+                                                                   : "";
+       }},
+      {{"distributed.bucket_bytes"},
+       [](const Config&, const RunSituation& run) {
+         return run.world_size > 1 ? "" : "no effect, since one rank sends nothing";
+       }},
+      {{"distributed.accumulation_steps"},
+       [](const Config& config, const RunSituation& run) {
+         const int64_t batch = std::min(config.batch_size, run.train_images);
+         const int64_t most = (batch + run.world_size - 1) / run.world_size;
+         return config.distributed.accumulation_steps <= most
+                    ? ""
+                    : fmt::format("a rank has {} images of a batch: the rest are empty", most);
+       }},
+      {{"distributed.allow_shared_gpu"},
+       [](const Config&, const RunSituation& run) {
+         return run.on_cpu ? "no effect on CPUs" : "";
+       }},
+      {{"checkpoint.every_steps"}, never_between_epochs},
+      {{"limits.steps"},
+       [](const Config& config, const RunSituation& run) {
+         return config.limits.steps < run.all_updates(config)
+                    ? ""
+                    : fmt::format("no effect: all epochs have {} updates", run.all_updates(config));
+       }},
+      {{"logging.every_steps"},
+       [](const Config& config, const RunSituation& run) {
+         return config.logging.every_steps <= run.updates(config)
+                    ? ""
+                    : fmt::format("the run has {} updates: no step line is written",
+                                  run.updates(config));
+       }},
+  };
+}
+
+}  // namespace
+
+std::vector<SettingRule> other_rules() {
+  std::vector<SettingRule> all;
+  for (std::vector<SettingRule> (*group)() :
+       {data_rules, model_rules, optimizer_rules, running_rules})
+    std::ranges::move(group(), std::back_inserter(all));
+  return all;
+}
+
+}  // namespace lockstep
