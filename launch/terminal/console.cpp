@@ -1,6 +1,5 @@
 #include "lockstep/launch/terminal/console.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,10 +12,6 @@ namespace lockstep {
 void prepare_console() {
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
-    // Gets the lowest free number, `stream`. For reading alone: writing stays an error.
-    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", O_RDONLY);
-  }
 }
 
 void write_console(const std::string& text) { static_cast<void>(write_all(STDOUT_FILENO, text)); }

@@ -11,9 +11,8 @@
 
 namespace lockstep {
 
-// To be called before anything opens a file. Standard streams that were closed are opened, so that
-// no file of ours gets their number, and with it the words meant for them. A file size limit and a
-// pipe without a reader become errors of the write; as signals they would end the process.
+// Makes errors of the write of a file size limit and of a pipe without a reader; as signals they
+// would end the process. (Standard streams that are closed are occupied by launch/front.cpp.)
 void prepare_console();
 
 // Words on the way, such as a run's progress: writes and flushes `text` as it is (cursor codes).
