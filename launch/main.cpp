@@ -36,6 +36,7 @@ Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal f
 divergence; 74 input or output; 75 saved on request: start again with --resume.)";
 
 constexpr const char* kForRanks[] = {"train", "evaluate", "bench", "doctor"};
+
 // What other programs call the subcommands.
 constexpr lockstep::Alias kSubcommands[] = {
     {"fit", "train"},

@@ -82,8 +82,9 @@ if [[ $quick == no ]] && grep -q '^LOCKSTEP_CUDA_FOUND:INTERNAL=ON' build/CMakeC
   torch_version=${LOCKSTEP_TORCH_VERSION:-$(awk '/^[0-9]/ { print $1; exit }' cmake/libtorch_versions.txt)}
   configure no-cuda -DLOCKSTEP_LIBTORCH="$cache/libtorch-$torch_version-slim"
   build no-cuda
-  # The models' code is the same in both builds.
-  run_tests no-cuda build-no-cuda --label-regex '^(cpu|mpi)$' --exclude-regex '^Models\.'
+  # Long tests that drive the same program once more are left out.
+  run_tests no-cuda build-no-cuda --label-regex '^(cpu|mpi)$' --exclude-regex \
+    'Torchvision|Pillow|PictureSet|Faults|TrainingRuns|TrainedWeights|SetMatching|Output$|Environment$|OneProcess|Advice|InABrowser'
 fi
 stage
 

@@ -55,7 +55,7 @@ TEST(EarlyStoppingWords, AQuantityThatWasNeverFiniteHasNoBest) {
 
 TEST(ProgressLines, ALossThatIsNotFiniteIsCalledThat) {
   const double nan = -std::numeric_limits<double>::quiet_NaN();
-  ProgressLines lines(0, {});
+  ProgressLines lines(0, {}, "runs/a");
   testing::internal::CaptureStdout();
   lines.on_epoch({.epoch = 1, .train_loss = nan, .validation_loss = nan, .validation_accuracy = 0});
   lines.on_end({.test_loss = -std::numeric_limits<double>::infinity(), .test_accuracy = 0});
