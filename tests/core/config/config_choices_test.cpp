@@ -12,29 +12,15 @@
 #include "lockstep/core/config/config_fields.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/models/model_registry.h"
+#include "tests/core/config/config_parsing.h"
 
-namespace lockstep {
+namespace lockstep::test {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using Assignments = std::vector<std::string>;
-
-Config parse(const std::string& text, const Assignments& assignments) {
-  return parse_config(text, assignments, "run.json");
-}
-
-std::string refused_assignment(const std::string& assignment) {
-  try {
-    parse("", {assignment});
-    return {};
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    return error.what();
-  }
-}
 
 // Of the configurations as they were written when choices were still text: runs are found and
 // compared by these.
@@ -159,4 +145,4 @@ TEST(ConfigChoices, AResumedRunMayChangeWhatTheTableSays) {
 }
 
 }  // namespace
-}  // namespace lockstep
+}  // namespace lockstep::test
