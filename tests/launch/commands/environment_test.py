@@ -161,7 +161,7 @@ class Environment(unittest.TestCase):
                 job.send_signal(number)
                 output = job.communicate(timeout=60)[0]
                 self.assertEqual(job.returncode, 75, output)
-                self.assertIn("run again with --resume", output)
+                self.assertIn("--resume goes on", output)
                 self.assertTrue(list((self.folder / name / "checkpoints").iterdir()))
         more = self.training(name, "epochs=1000", "limits.steps=100")
         resumed = self.run_program([*more, "--resume"])
