@@ -1,9 +1,10 @@
 #include "lockstep/core/base/suggestion.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstddef>
 #include <utility>
+
+#include "lockstep/core/base/text.h"
 
 namespace lockstep {
 namespace {
@@ -11,11 +12,6 @@ namespace {
 // Names are short; a longer word is not a misspelling of one, and the distance costs the product of
 // the lengths.
 constexpr size_t kLongestWord = 200;
-
-std::string lower_case(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 // Optimal string alignment, the restricted Damerau-Levenshtein distance: three rows of the usual
 // table.

@@ -27,6 +27,11 @@ std::string quote_for_message(const std::string& text, char quote) {
   return shown + quote;
 }
 
+std::string lower_case(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
 std::string shell_word(const std::string& text) {
   constexpr std::string_view kPlain = "_-+=:,./@%";
   const bool plain = std::ranges::all_of(text, [&](char c) {

@@ -14,6 +14,9 @@ bool is_utf8(const std::string& text);
 // after 80 characters.
 std::string quote_for_message(const std::string& text, char quote);
 
+// Of ASCII's letters.
+std::string lower_case(std::string text);
+
 // A word of a command that is printed for people to copy: quoted where a shell would not leave it
 // as it is.
 std::string shell_word(const std::string& text);

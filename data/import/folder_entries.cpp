@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <fstream>
 #include <span>
 
@@ -53,10 +52,7 @@ constexpr std::array kByFolders{ByFolder{"__MACOSX", "made by macOS"},
                                 ByFolder{"lost+found", "made by the file system"}};
 
 bool has_picture_name(const std::string& name) {
-  std::string extension = fs::path(name).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) {
-    return std::tolower(c);
-  });
+  const std::string extension = lower_case(fs::path(name).extension().string());
   return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
 }
 

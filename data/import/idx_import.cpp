@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <filesystem>
 #include <memory>
 #include <vector>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/git_lfs.h"
+#include "lockstep/core/base/text.h"
 #include "lockstep/data/image_set/image_file_writer.h"
 #include "lockstep/data/pictures/picture.h"
 
@@ -175,9 +175,8 @@ bool is_fashion(const std::string& folder, const ImportOptions& options) {
   if (!options.class_names.empty()) return options.class_names == "fashion";
   // The folder's name, or that of the one around raw/.
   const fs::path path = fs::weakly_canonical(folder);
-  std::string name = path.parent_path().filename().string() + "/" + path.filename().string();
-  std::transform(
-      name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name =
+      lower_case(path.parent_path().filename().string() + "/" + path.filename().string());
   const bool fashion = name.find("fashion") != std::string::npos;
   options.tell(fmt::format("classes are named {}; --classes {} names them {}",
                            fashion ? "as Fashion-MNIST's, by the folder's name" : "0 to 9",
