@@ -44,6 +44,13 @@ Destination behind_links(const std::string& path) {
   throw_file_error("write", path, ELOOP);
 }
 
+void refuse_existing(const Destination& found, const std::string& path, bool replace) {
+  if (found.mode && !replace) {
+    throw_error(
+        ExitCode::kUsage, "{} already exists: give another name, or --force to replace it", path);
+  }
+}
+
 }  // namespace
 
 Destination find_destination(const std::string& path) {
@@ -69,21 +76,23 @@ Destination find_destination(const std::string& path) {
 }
 
 void check_destination(const std::string& path, bool replace) {
-  if (find_destination(path).mode && !replace) {
-    throw_error(
-        ExitCode::kUsage, "{} already exists: give another name, or --force to replace it", path);
-  }
+  refuse_existing(find_destination(path), path, replace);
 }
 
-void check_file_destination(const std::string& path, bool replace) {
-  check_destination(path, replace);
-  if (find_destination(path).is_stream) {
+Destination file_destination(const std::string& path) {
+  Destination found = find_destination(path);
+  if (found.is_stream) {
     throw_error(
         ExitCode::kUsage,
         "cannot write to {}: it is a pipe, a terminal or a device, and such a file cannot be "
         "written through one; give the name of a file",
         path);
   }
+  return found;
+}
+
+void check_file_destination(const std::string& path, bool replace) {
+  refuse_existing(file_destination(path), path, replace);
 }
 
 bool is_standard_output(const std::string& path) {

@@ -19,11 +19,12 @@ struct Destination {
 // looked at.
 Destination find_destination(const std::string& path);
 
-// For commands, before the work whose result goes to `path`. Throws Error(kUsage) for a regular
-// file unless `replace`, and as find_destination does.
-void check_destination(const std::string& path, bool replace);
+// The same for formats that are not written from front to end: Error(kUsage) for a stream as well.
+Destination file_destination(const std::string& path);
 
-// The same for formats that are not written from front to end: a stream is refused as well.
+// For commands, before the work whose result goes to `path`. Throws Error(kUsage) for a regular
+// file unless `replace`, and as find_destination or file_destination does.
+void check_destination(const std::string& path, bool replace);
 void check_file_destination(const std::string& path, bool replace);
 
 // Whether what is written to `path` goes to standard output.

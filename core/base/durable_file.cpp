@@ -87,7 +87,7 @@ void write_through(const Destination& stream,
 void write_file_durably(const std::string& path, std::span<const std::byte> bytes) {
   const Destination destination = find_destination(path);
   if (destination.is_stream) return write_through(destination, bytes, path);
-  PendingFile file(path);
+  PendingFile file(path, destination);
   if (const int error = write_all(file.descriptor(), bytes); error != 0)
     throw_file_error("write", path, error);
   file.commit();

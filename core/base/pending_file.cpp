@@ -6,17 +6,13 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/file_io.h"
 
 namespace lockstep {
 namespace {
-
-Destination file_destination(const std::string& path) {
-  check_file_destination(path, /*replace=*/true);
-  return find_destination(path);
-}
 
 std::string make_file(const std::string& path, Descriptor& file) {
   return make_temporary(path, [&](const std::string& name) {
@@ -27,9 +23,11 @@ std::string make_file(const std::string& path, Descriptor& file) {
 
 }  // namespace
 
-PendingFile::PendingFile(const std::string& path)
+PendingFile::PendingFile(const std::string& path) : PendingFile(path, file_destination(path)) {}
+
+PendingFile::PendingFile(const std::string& path, Destination destination)
     : path_(path),
-      destination_(file_destination(path)),
+      destination_(std::move(destination)),
       file_(-1),
       guard_(make_file(destination_.path, file_)) {
   // It fails only where the file system has no permissions to keep.

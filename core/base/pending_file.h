@@ -15,6 +15,8 @@ class PendingFile {
  public:
   // Throws Error(kUsage) where only a stream could be written (Destination::is_stream).
   explicit PendingFile(const std::string& path);
+  // For one who has looked already; `destination` is no stream.
+  PendingFile(const std::string& path, Destination destination);
 
   int descriptor() const { return file_.value(); }
   const std::string& temporary() const { return guard_.path(); }

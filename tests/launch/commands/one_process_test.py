@@ -4,25 +4,14 @@
 usage: one_process_test.py PROGRAM MPIRUN
 """
 
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from launching import ranks_command
+from program_fixture import run
 
-PROGRAM, MPIRUN = sys.argv[1:3]
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
 NOTE = "is work for one process"
-
-
-def run(*arguments, ranks=0, **more):
-    command = (ranks_command(MPIRUN, ranks) if ranks else []) + [PROGRAM, *map(str, arguments)]
-    environment = ENVIRONMENT | more
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
 
 
 class OneProcess(unittest.TestCase):

@@ -19,9 +19,11 @@ PROGRAM, MPIRUN = sys.argv[1:3]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1")
 
 
-def run(*arguments, ranks=0):
+def run(*arguments, ranks=0, **variables):
+    """`variables`: of the environment, beside those of every test."""
     command = (ranks_command(MPIRUN, ranks) if ranks else []) + [PROGRAM, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
+    environment = ENVIRONMENT | variables
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
 
 
 class ProgramTest(unittest.TestCase):
