@@ -34,6 +34,7 @@ set(lockstep_public_headers
   core/training/optimizer.h
   core/training/overfitting.h
   core/training/verdict_text.h
+  core/weights/host_copies.h
   core/weights/initial_weights.h
   core/weights/safetensors.h
   core/weights/weights.h

@@ -32,6 +32,14 @@ std::set<const void*> norm_parameters(const torch::nn::Module& module) {
   return found;
 }
 
+// Elements from one parameter's place to the next. cuDNN takes tensor cores only where every
+// operand begins at 16 bytes or more; a cache line for the bfloat16 shadow, two for float32, is 64
+// elements.
+int64_t place_size(int64_t count) {
+  constexpr int64_t kAlignment = FlatParameters::kAlignment;
+  return (count + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 // The slice of `flat` that holds `entry`, in the parameter's logical shape; channels-last in memory
 // where asked for.
 at::Tensor view_of(const at::Tensor& flat,
@@ -105,7 +113,7 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
   for (; ordered[first].frozen; ++first) {
     ordered[first].offset = num_elements_;
     ordered[first].bucket = -1;
-    num_elements_ += ordered[first].count;
+    num_elements_ += place_size(ordered[first].count);
   }
 
   const int64_t bucket_elements = std::max<int64_t>(1, options.bucket_bytes / 4);
@@ -124,7 +132,7 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
     for (size_t i = first; i < last; ++i) {
       ordered[i].offset = num_elements_;
       ordered[i].bucket = static_cast<int64_t>(buckets_.size());
-      num_elements_ += ordered[i].count;
+      num_elements_ += place_size(ordered[i].count);
       if (ordered[i].decay) bucket.decay_end = num_elements_;
     }
     bucket.end = num_elements_;
@@ -133,10 +141,11 @@ FlatParameters::FlatParameters(torch::nn::Module& module, const FlatOptions& opt
     first = last;
   }
   entries_ = std::move(ordered);
+  for (const FlatEntry& entry : entries_) num_parameters_ += entry.count;
 
   const at::NoGradGuard no_grad;
   const auto float_options = entries_.front().leaf.options().dtype(at::kFloat).requires_grad(false);
-  master_ = at::empty({num_elements_}, float_options);
+  master_ = at::zeros({num_elements_}, float_options);
   if (options.bf16) shadow_ = at::empty({num_elements_}, float_options.dtype(at::kBFloat16));
   for (FlatEntry& entry : entries_) {
     const auto shape = entry.leaf.sizes().vec();

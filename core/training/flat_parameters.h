@@ -33,8 +33,9 @@ struct FlatEntry {
   bool frozen = false;  // requires_grad was false: its gradient stays zero, no update touches it
 };
 
-// A range of the gradient buffer that is reduced in one operation, in the order in which backward
-// finishes. Within it, parameters with weight decay come first, then those without.
+// A range of the gradient buffer, padding included, that is reduced in one operation, in the order
+// in which backward finishes. Within it, parameters with weight decay come first, then those
+// without.
 struct FlatBucket {
   int64_t begin = 0, decay_end = 0, end = 0;
   int64_t num_parameters = 0;
@@ -49,9 +50,14 @@ class FlatParameters {
  public:
   FlatParameters(torch::nn::Module& module, const FlatOptions& options);
 
+  // Every parameter begins at a multiple of so many elements of each buffer. The padding behind it
+  // is zero and stays zero: sums, updates and averages of zeros are zeros.
+  static constexpr int64_t kAlignment = 64;
+
   const std::vector<FlatEntry>& entries() const { return entries_; }
   const std::vector<FlatBucket>& buckets() const { return buckets_; }
-  int64_t num_elements() const { return num_elements_; }
+  int64_t num_elements() const { return num_elements_; }      // of a buffer, with padding
+  int64_t num_parameters() const { return num_parameters_; }  // without
 
   at::Tensor& master() { return master_; }  // [n] float32
   // [n + num_extras] float32: gradients in bucket order, then the extra slots that travel with the
@@ -78,7 +84,7 @@ class FlatParameters {
   FlatOptions options_;
   std::vector<FlatEntry> entries_;
   std::vector<FlatBucket> buckets_;
-  int64_t num_elements_ = 0;
+  int64_t num_elements_ = 0, num_parameters_ = 0;
   at::Tensor master_, gradient_storage_, shadow_;
 };
 

@@ -13,11 +13,10 @@ namespace {
 
 // Where each named tensor of the module lives: float32 masters for parameters, the buffers
 // themselves.
-std::vector<std::pair<std::string, at::Tensor>> places(const torch::nn::Module& module,
-                                                       const FlatParameters& parameters) {
+NamedTensors places(const torch::nn::Module& module, const FlatParameters& parameters) {
   std::map<std::string, at::Tensor> masters;
   for (const FlatEntry& entry : parameters.entries()) masters.emplace(entry.name, entry.master);
-  std::vector<std::pair<std::string, at::Tensor>> found;
+  NamedTensors found;
   for (const auto& item : module.named_parameters())
     found.emplace_back(item.key(), masters.at(item.key()));
   for (const auto& item : module.named_buffers()) found.emplace_back(item.key(), item.value());
@@ -61,12 +60,7 @@ const char* kind_of_numbers(const at::Tensor& tensor) {
 }  // namespace
 
 NamedTensors export_weights(const torch::nn::Module& module, const FlatParameters& parameters) {
-  NamedTensors tensors;
-  for (const auto& [name, place] : places(module, parameters)) {
-    // A copy always: training goes on while files are written.
-    tensors.emplace_back(name, place.detach().to(at::kCPU).clone(at::MemoryFormat::Contiguous));
-  }
-  return tensors;
+  return host_copies(places(module, parameters));
 }
 
 void import_weights(torch::nn::Module& module,

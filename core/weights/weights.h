@@ -2,14 +2,11 @@
 #pragma once
 
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "lockstep/core/training/flat_parameters.h"
+#include "lockstep/core/weights/host_copies.h"
 
 namespace lockstep {
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Copies on the CPU: float32 masters of the parameters and all buffers, contiguous.
 NamedTensors export_weights(const torch::nn::Module& module, const FlatParameters& parameters);

@@ -190,18 +190,13 @@ NamedTensors export_optimizer(Optimizer& optimizer, const FlatParameters& parame
   NamedTensors tensors;
   for (const auto& [name, flat] : optimizer.state()) {
     if (flat.numel() != parameters.num_elements()) {
-      tensors.emplace_back(name, flat.detach().to(at::kCPU).clone());
+      tensors.emplace_back(name, flat);
       continue;
     }
-    for (const FlatEntry& entry : parameters.entries()) {
-      tensors.emplace_back(name + "/" + entry.name,
-                           parameters.view_in(flat, entry)
-                               .detach()
-                               .to(at::kCPU)
-                               .clone(at::MemoryFormat::Contiguous));
-    }
+    for (const FlatEntry& entry : parameters.entries())
+      tensors.emplace_back(name + "/" + entry.name, parameters.view_in(flat, entry));
   }
-  return tensors;
+  return host_copies(tensors);
 }
 
 void restore_optimizer(Optimizer& optimizer,

@@ -178,6 +178,7 @@ Trainer make_trainer(const Config& config,
   if (state.step > 0 && !config.model.weights.empty())
     parts.report.notes.emplace_back(
         "model.weights is not read: the run goes on from its checkpoint");
+  if (!device.note.empty()) parts.report.notes.push_back(device.note);
   std::ranges::copy(parts.setting_notes, std::back_inserter(parts.report.notes));
   for (const std::string& module : rank_dependent_modules(*parts.model))
     parts.report.notes.push_back("depends on the number of ranks: " + module);

@@ -18,7 +18,7 @@ StartReport describe_start(const Config& config,
   report.device = device.description;
   report.precision = name_of(config.precision);
   report.model = config.model.name;
-  report.parameters = parameters.num_elements();
+  report.parameters = parameters.num_parameters();
   report.config_digest = config_digest(config);
   report.data_digest = data.info.digest;
   report.num_classes = data.info.num_classes();
@@ -42,7 +42,7 @@ std::vector<std::string> start_notes(const Config& config,
     notes.push_back(fmt::format("frozen: {} ({} of {} parameters)",
                                 config.model.freeze,
                                 num_frozen,
-                                parameters.num_elements()));
+                                parameters.num_parameters()));
     if (config.model.weights.empty())
       notes.emplace_back("model.weights is empty: what is frozen stays as the seed made it");
   }

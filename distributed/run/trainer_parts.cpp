@@ -1,5 +1,6 @@
 #include "lockstep/distributed/run/trainer_parts.h"
 
+#include <optional>
 #include <utility>
 
 #include "lockstep/core/nn/image_classifier.h"
@@ -29,7 +30,12 @@ bool TrainerParts::wants_stop() const {
 StepResult TrainerParts::update(EpochBatches& batches, double rate) {
   ControlState& state = control->state();
   const Batch batch = batches.next();
+  // On a GPU the host only launches. Behind a collective whose peer is lost the device's queue
+  // fills, and then any launch waits, where no communicator looks at the time.
+  std::optional<Watchdog::Guard> deadline;
+  if (format().device.is_cuda()) deadline.emplace(session.watchdog().watch("update"));
   const StepResult result = step->run(batch, state.step, rate, wants_stop());
+  deadline.reset();
   if (!result.finite) return result;
   if (average) average->update();
   ++state.step;

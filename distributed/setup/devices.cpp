@@ -13,6 +13,7 @@
 #include "lockstep/core/kernels/instruction_set.h"
 #include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/gpus.h"
 
 namespace lockstep {
 namespace {
@@ -49,11 +50,14 @@ std::string place(const Topology& topology, size_t rank) {
 VisibleGpus gather(Session& session) {
   std::string reason;
   const int count = visible_gpus(&reason);
+  const bool installed = has_gpu_files();
   VisibleGpus gpus;
-  for (const std::string& text :
-       session.control().all_gather(fmt::format("{} {}", count, reason), "counting GPUs")) {
+  for (const std::string& text : session.control().all_gather(
+           fmt::format("{} {:d} {}", count, installed, reason), "counting GPUs")) {
+    const size_t first = text.find(' '), second = text.find(' ', first + 1);
     gpus.counts.push_back(std::stoi(text));
-    gpus.reasons.push_back(text.substr(text.find(' ') + 1));
+    gpus.installed.push_back(text[first + 1] == '1');
+    gpus.reasons.push_back(text.substr(second + 1));
   }
   return gpus;
 }
@@ -67,7 +71,8 @@ DeviceChoice choose_cpu(const Config& config, const Session& session, const Visi
                                   : *reason};
   return {at::kCPU,
           choose_backend(name_of(config.distributed.backend), session, place),
-          describe_cpu()};
+          describe_cpu(),
+          unused_gpu_note(config, session.topology(), gpus)};
 }
 
 int gpu_index(const Config& config, const Topology& topology, int visible) {
@@ -124,39 +129,26 @@ bool job_uses_gpus(const Config& config, const Topology& topology, const Visible
               others);
 }
 
+std::string unused_gpu_note(const Config& config,
+                            const Topology& topology,
+                            const VisibleGpus& gpus) {
+  if (config.device != DeviceKind::kAutomatic) return "";
+  const auto found = std::ranges::find(gpus.installed, true);
+  if (found == gpus.installed.end()) return "";
+  const auto rank = static_cast<size_t>(found - gpus.installed.begin());
+  return fmt::format(
+      "on the CPU, although the host of {} has a GPU: {}. device=cuda stops instead, and "
+      "device=cpu does without this line",
+      place(topology, rank),
+      gpus.reasons[rank]);
+}
+
 std::string describe_cpu() {
   const int threads = at::get_num_threads();
   return fmt::format("CPU, {} thread{}, {}",
                      threads,
                      threads == 1 ? "" : "s",
                      kernels::to_string(kernels::instruction_set()));
-}
-
-std::string cuda_version() {
-#ifdef LOCKSTEP_WITH_CUDA
-  int version = 0;
-  if (cudaRuntimeGetVersion(&version) == cudaSuccess)
-    return fmt::format("{}.{}", version / 1000, version / 10 % 100);
-#endif
-  return "";
-}
-
-int visible_gpus(std::string* reason) {
-#ifdef LOCKSTEP_WITH_CUDA
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return count;
-  cudaGetLastError();  // else the next CUDA call would report it
-  if (reason != nullptr) {
-    *reason = status == cudaErrorInsufficientDriver ? "no NVIDIA driver found"
-              : status == cudaErrorNoDevice || status == cudaSuccess
-                  ? "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES?)"
-                  : cudaGetErrorString(status);
-  }
-#else
-  if (reason != nullptr) *reason = "this build has no CUDA";
-#endif
-  return 0;
 }
 
 DeviceChoice choose_device(const Config& config, Session& session) {

@@ -15,6 +15,7 @@ struct DeviceChoice {
   at::Device device = at::kCPU;
   std::string backend;      // of comm/backends.h
   std::string description;  // "NVIDIA H100 80GB HBM3 (GPU-1234…)", "CPU, 1 thread, AVX-512 BF16"
+  std::string note;         // for people, what they should know of the choice; mostly empty
 };
 
 // The GPUs that each rank sees, and the reasons of those that see none: what all ranks know of all
@@ -22,12 +23,19 @@ struct DeviceChoice {
 struct VisibleGpus {
   std::vector<int> counts;
   std::vector<std::string> reasons;
+  std::vector<bool> installed;  // whether the rank's host has one, of use or not
 };
 
 // Whether the job runs on GPUs: one decision for all ranks. Throws Error(kUsage), naming rank, host
 // and reason, where device=cuda meets a rank without a GPU, and where device=auto meets ranks with
 // and without: the slowest rank sets the pace of all, so that neither kind is meant by itself.
 bool job_uses_gpus(const Config& config, const Topology& topology, const VisibleGpus& gpus);
+
+// What device=auto tells where a job that runs on CPUs could have a GPU of its hosts (an old
+// driver, an empty CUDA_VISIBLE_DEVICES); empty: nothing.
+std::string unused_gpu_note(const Config& config,
+                            const Topology& topology,
+                            const VisibleGpus& gpus);
 
 // What the CPU kernels run on: "CPU, 2 threads, AVX2".
 std::string describe_cpu();
@@ -37,11 +45,5 @@ std::string describe_cpu();
 // rank for more ranks than GPUs on a host, two ranks on one physical GPU (UUIDs), ranks that differ
 // in kind, NCCL without GPUs or with shared ones. Collective.
 DeviceChoice choose_device(const Config& config, Session& session);
-
-// Of the CUDA runtime, "13.0"; empty in a build without CUDA.
-std::string cuda_version();
-
-// Number of CUDA devices, or the reason why there are none ("no NVIDIA driver found").
-int visible_gpus(std::string* reason);
 
 }  // namespace lockstep

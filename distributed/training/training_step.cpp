@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <c10/core/AutogradState.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +18,20 @@ namespace {
 
 // The scalars that travel with the last bucket, before the batch-norm statistics.
 enum Extra : int64_t { kLoss, kCorrect, kImages, kStopRequests, kNumScalars };
+
+// Backward in the calling thread alone, on GPUs too, where LibTorch has a thread for each device:
+// hooks, and the communicators that they call, then stay in one thread.
+class BackwardInThisThread {
+ public:
+  BackwardInThisThread() { state().set_multithreading_enabled(false); }
+  ~BackwardInThisThread() { state().set_multithreading_enabled(before_); }
+  BackwardInThisThread(const BackwardInThisThread&) = delete;
+  BackwardInThisThread& operator=(const BackwardInThisThread&) = delete;
+
+ private:
+  static c10::AutogradState& state() { return c10::AutogradState::get_tls_state(); }
+  bool before_ = state().get_multithreading_enabled();
+};
 
 Batch part_of(const Batch& batch, const IndexRange& part) {
   const auto cut = [&](const at::Tensor& tensor) {
@@ -88,6 +103,7 @@ void TrainingStep::accumulate(const Batch& slice, int64_t step, bool last) {
     reducer_.extras()[kLoss].add_(sums.loss);
     reducer_.extras()[kCorrect].add_(sums.correct);
   }
+  const BackwardInThisThread thread;
   sums.loss.backward();
 }
 

@@ -236,7 +236,10 @@ int bench(const BenchOptions& options, const Config& config, Session& session) {
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   std::optional<ImageStore> store;
   if (!options.data.empty()) store.emplace(session, config.data, options.data);
-  if (session.topology().rank == 0 && !options.json) say("{}\n", device.description);
+  if (session.topology().rank == 0) {
+    if (!device.note.empty()) complain("{}\n", device.note);
+    if (!options.json) say("{}\n", device.description);
+  }
   for (const std::string& model : options.models) {
     for (const std::string& precision : options.precisions) {
       bench_model(options, config, model, precision, store ? &*store : nullptr, device, session);

@@ -21,6 +21,7 @@
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/setup/devices.h"
+#include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_trial.h"
 #include "lockstep/launch/run/environment.h"
@@ -188,9 +189,17 @@ std::vector<Finding> about_this_host(Session& session, const std::string& mpi_fa
 Finding check_gpus() {
   std::string reason;
   const int gpus = visible_gpus(&reason);
+  if (gpus > 0) {
+    return {"GPUs",
+            fmt::format("{} on this host; the driver knows CUDA {}, cuDNN {}",
+                        gpus,
+                        cuda_driver_version(),
+                        cudnn_version()),
+            ""};
+  }
   return {"GPUs",
-          gpus > 0 ? fmt::format("{} on this host", gpus) : reason + ": training runs on the CPU",
-          ""};
+          reason + ": training runs on the CPU",
+          has_gpu_files() ? "this host has a GPU: mend what the line above says to use it" : ""};
 }
 
 int doctor(Session& session, const std::string& mpi_failure) {

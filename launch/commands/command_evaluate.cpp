@@ -118,6 +118,7 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   DeviceChoice device;
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
+  if (session.topology().rank == 0 && !device.note.empty()) complain("{}\n", device.note);
   ImageStore store(session, config.data, options.data);
   ImageSetInfo info = store.info();
   set_math_mode(config.precision);

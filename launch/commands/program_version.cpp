@@ -6,7 +6,7 @@
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/comm/mpi/mpi_version.h"
-#include "lockstep/distributed/setup/devices.h"
+#include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/run/environment.h"
 
 namespace lockstep {

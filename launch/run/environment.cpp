@@ -13,6 +13,7 @@
 
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
+#include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/run/cores.h"
 
 namespace lockstep {
@@ -44,6 +45,9 @@ std::string environment_json(const Session& session,
                                        {"mpi", session.library_version()},
                                        {"hdf5", hdf5_version()},
                                        {"nccl", nccl_version()},
+                                       {"cuda", cuda_version()},
+                                       {"cuda_driver", cuda_driver_version()},
+                                       {"cudnn", cudnn_version()},
                                        {"processor", processor_name()},
                                        {"threads_per_rank", at::get_num_threads()},
                                        {"world_size", topology.world_size},

@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import sys
 
+import torch
+
 HERE = pathlib.Path(__file__).resolve().parent
 BATCH = {"resnet18": 64, "resnet34": 64, "resnet50": 64, "vgg16_bn": 64, "googlenet_bn": 64}
 
@@ -68,7 +70,9 @@ def ddp(model, head, precision, layout, batch, steps, ranks, data):
 
 
 def lockstep(program, model, head, precision, batch, steps, ranks, data):
-    command = ["mpirun", "-np", str(ranks), "--bind-to", "core"] + (
+    # On GPUs a rank's helper threads need cores too.
+    binding = "none" if torch.cuda.is_available() else "core"
+    command = ["mpirun", "-np", str(ranks), "--bind-to", binding] + (
         ["--allow-run-as-root"] if os.geteuid() == 0 else []
     )
     command += [

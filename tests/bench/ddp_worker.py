@@ -88,6 +88,10 @@ def main():
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % os.cpu_count()]})
         torch.set_num_threads(1)
     device = torch.device("cuda", rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    # As Lockstep: TF32 only where it is asked for. cuDNN's is on by default.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     dist.init_process_group("nccl" if cuda else "gloo")
     memory_format = torch.channels_last if options.layout == "nhwc" else torch.contiguous_format
     torch.manual_seed(0)

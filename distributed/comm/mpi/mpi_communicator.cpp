@@ -9,6 +9,8 @@
 
 #ifdef LOCKSTEP_WITH_CUDA
 #include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #endif
 
 #include "lockstep/core/base/complain.h"
@@ -145,7 +147,7 @@ std::unique_ptr<PendingWork> MpiCommunicator::start_all_reduce(const at::Tensor&
         at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(true));
     operation->host.copy_(operation->tensor, /*non_blocking=*/true);
 #ifdef LOCKSTEP_WITH_CUDA
-    operation->copied.record();
+    operation->copied.record(c10::cuda::getCurrentCUDAStream(device_.index()));
 #endif
   }
   under_way_.push_back(operation);

@@ -1,11 +1,16 @@
-// Sums over NCCL: the id travels by the control channel, initialisation does not block, errors are
-// polled for, and a failure aborts.
+// Sums over NCCL: the id travels by the control channel, errors are polled for while the host
+// waits, and a failure aborts.
+//
+// The communicator is NCCL's ordinary, blocking one: a call returns once it has been handed to the
+// device. (One that does not block starts a thread for each collective, of which synchronised batch
+// norm has dozens a step.) What hangs within a call ends by the watchdog's deadline.
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <fmt/format.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <string>
@@ -19,7 +24,7 @@ namespace {
 
 // Throws Error(kInternal) with NCCL's own text when a call within the operation `label` fails.
 void check_nccl(ncclResult_t result, std::string_view label) {
-  if (result == ncclSuccess || result == ncclInProgress) return;
+  if (result == ncclSuccess) return;
   throw_error(ExitCode::kInternal,
               "NCCL failed in '{}': {} ({}). NCCL_DEBUG=WARN tells more; distributed.backend=mpi "
               "does without NCCL",
@@ -72,18 +77,13 @@ class NcclCommunicator final : public Communicator {
         world_size_(session.topology().world_size),
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {
     const c10::cuda::CUDAGuard guard(device_);
+    // Kernels of two communicators on one GPU that start in another order on each rank wait for
+    // each other for ever; told so, NCCL keeps the order in which this thread launches them.
+    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*replace=*/0);
     const ncclUniqueId id = shared_id(session);
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
     const std::string label = "initialising NCCL";
     const Watchdog::Guard deadline = watchdog_.watch(label);
-    try {
-      check_nccl(ncclCommInitRankConfig(&comm_, world_size_, id, rank_, &config), label);
-      settle(label);
-    } catch (...) {
-      end();
-      throw;
-    }
+    check_nccl(ncclCommInitRank(&comm_, world_size_, id, rank_), label);
   }
 
   ~NcclCommunicator() override { end(); }
@@ -123,32 +123,18 @@ class NcclCommunicator final : public Communicator {
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
     ready.block(stream_);
     check_nccl(call(), label);
-    settle(label);
-  }
-
-  // A communicator that does not block accepts the next call only once the one before has left
-  // ncclInProgress.
-  void settle(std::string_view label) {
-    ncclResult_t state = ncclInProgress;
-    for (Backoff backoff; state == ncclInProgress; backoff.pause()) {
-      check_nccl(ncclCommGetAsyncError(comm_, &state), label);
-      if (state != ncclInProgress) break;
-    }
-    check_nccl(state, label);
   }
 
   // In good order after everything is done; while an exception is under way peers may be lost, so
   // kernels that wait for them must go.
   void end() {
     if (comm_ == nullptr) return;
-    if (std::uncaught_exceptions() > 0 || std::current_exception()) {
+    const bool failed = std::uncaught_exceptions() > 0 || std::current_exception();
+    const Watchdog::Guard deadline = watchdog_.watch(failed ? "aborting NCCL" : "ending NCCL");
+    if (failed) {
       ncclCommAbort(comm_);
     } else {
-      const Watchdog::Guard deadline = watchdog_.watch("ending NCCL");
-      ncclResult_t state = ncclCommFinalize(comm_);
-      for (Backoff backoff; state == ncclInProgress; backoff.pause()) {
-        if (ncclCommGetAsyncError(comm_, &state) != ncclSuccess) break;
-      }
+      ncclCommFinalize(comm_);
       ncclCommDestroy(comm_);
     }
     comm_ = nullptr;
@@ -168,12 +154,19 @@ class NcclWork final : public PendingWork {
   NcclWork(at::Tensor tensor, c10::cuda::CUDAStream stream) : tensor_(std::move(tensor)) {
     done_.record(stream);
   }
-  void wait() override { done_.block(c10::cuda::getCurrentCUDAStream(tensor_.device().index())); }
+  // The tensor's memory may be given to somebody else from here on, who must come after.
+  ~NcclWork() override {
+    if (!waited_ && std::uncaught_exceptions() == 0) wait();
+  }
+  void wait() override {
+    done_.block(c10::cuda::getCurrentCUDAStream(tensor_.device().index()));
+    waited_ = true;
+  }
 
  private:
-  // Kept until the work is waited for: its memory must not be given to somebody else.
   at::Tensor tensor_;
   at::cuda::CUDAEvent done_;
+  bool waited_ = false;
 };
 
 std::unique_ptr<PendingWork> NcclCommunicator::start_all_reduce(const at::Tensor& tensor,

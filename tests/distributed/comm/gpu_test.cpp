@@ -1,8 +1,13 @@
 // What only a GPU can show. Without one every case is skipped by name.
 #include <gtest/gtest.h>
 
+#ifdef LOCKSTEP_WITH_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#endif
+
 #include "lockstep/core/nn/batch_norm.h"
-#include "lockstep/distributed/setup/devices.h"
+#include "lockstep/distributed/setup/gpus.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/comm/mpi_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
@@ -19,6 +24,11 @@ class Gpu : public testing::Test {
     device_ =
         at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(session->topology().local_rank % gpus));
     own_gpu_ = gpus >= session->topology().local_size;
+#ifdef LOCKSTEP_WITH_CUDA
+    c10::cuda::set_device(device_.index());
+#endif
+    // TF32, which is on for convolutions by default, has ten bits.
+    set_math_mode(Precision::kFp32);
   }
   at::Device device_ = at::kCPU;
   bool own_gpu_ = false;  // else ranks share one, which NCCL refuses

@@ -45,9 +45,12 @@ std::string refusal(const std::string& device, const VisibleGpus& gpus) {
   }
 }
 
-const VisibleGpus kEverywhere{{2, 2, 2, 2}, {"", "", "", ""}};
-const VisibleGpus kNowhere{{0, 0, 0, 0}, {"no driver", "no driver", "no driver", "no driver"}};
-const VisibleGpus kNotOnBeta{{2, 2, 0, 0}, {"", "", "no driver", "no driver"}};
+const VisibleGpus kEverywhere{{2, 2, 2, 2}, {"", "", "", ""}, {true, true, true, true}};
+const VisibleGpus kNowhere{{0, 0, 0, 0},
+                           {"no driver", "no driver", "no driver", "no driver"},
+                           {false, false, false, false}};
+const VisibleGpus kNotOnBeta{
+    {2, 2, 0, 0}, {"", "", "no driver", "no driver"}, {true, true, false, false}};
 
 TEST(JobUsesGpus, WhereEveryRankHasOneUnlessCpusAreAskedFor) {
   EXPECT_TRUE(decision("auto", kEverywhere));
@@ -70,6 +73,18 @@ TEST(JobUsesGpus, AutoRefusesHostsOfTwoKindsAndNamesTheOneWithout) {
 TEST(JobUsesGpus, CudaNeedsOneOnEveryRank) {
   EXPECT_THAT(refusal("cuda", kNotOnBeta), HasSubstr("device=cuda, but rank 2 on host beta"));
   EXPECT_THAT(refusal("cuda", kNowhere), HasSubstr("rank 0 on host alpha has no GPU"));
+}
+
+TEST(UnusedGpuNote, TellsOfAGpuThatAutoCouldNotUse) {
+  VisibleGpus gpus = kNowhere;
+  const auto note = [&](const char* device) {
+    return unused_gpu_note(with_device(device), two_hosts(), gpus);
+  };
+  EXPECT_EQ(note("auto"), "");
+  gpus.installed = {false, false, true, true};
+  gpus.reasons[2] = "an old driver";
+  EXPECT_THAT(note("auto"), HasSubstr("the host of rank 2 on host beta has a GPU: an old driver"));
+  EXPECT_EQ(note("cpu"), "");
 }
 
 TEST(DescribeCpu, NamesTheInstructionSetThatTheKernelsUse) {
