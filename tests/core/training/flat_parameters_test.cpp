@@ -12,6 +12,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/training/ema.h"
 #include "lockstep/core/training/optimizer.h"
 

@@ -24,7 +24,9 @@ inline Launch configured(dim3 grid, dim3 block, size_t shared = 0, cudaStream_t 
 template <typename Body, typename... Arguments>
 void launch(const char* kernel, const Launch& launch, Body body, Arguments... arguments) {
   static_assert((std::is_trivially_copyable_v<Arguments> && ...), "kernels take plain memory");
-  run_grid(kernel, launch, [&] { body(arguments...); });
+  (device().prepare_argument(&arguments, sizeof arguments), ...);
+  device().enqueue(
+      kernel, launch.stream, [=] { run_grid(kernel, launch, [&] { body(arguments...); }); });
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -44,6 +45,13 @@ struct State {
   std::vector<Fiber*> idle;
 };
 State state;
+
+std::mutex one_grid_at_a_time;
+
+Device chosen_device{.prepare_argument = [](void* /*bytes*/, size_t /*size*/) {},
+                     .enqueue = [](const std::string& /*kernel*/,
+                                   cudaStream_t /*stream*/,
+                                   std::function<void()> work) { work(); }};
 
 uint3 place(int number) {
   const auto n = static_cast<unsigned>(number);
@@ -193,6 +201,7 @@ void check(const Launch& launch) {
 void run_grid(const std::string& kernel,
               const Launch& launch,
               const std::function<void()>& thread) {
+  const std::lock_guard lock(one_grid_at_a_time);
   ++state.launches;
   state.kernel = kernel;
   state.body = &thread;
@@ -209,6 +218,9 @@ void run_grid(const std::string& kernel,
     run_block();
   }
 }
+
+void set_device(const Device& device) { chosen_device = device; }
+const Device& device() { return chosen_device; }
 
 void set_seed(uint64_t seed) { state.random.seed(seed); }
 int64_t num_launches() { return state.launches; }

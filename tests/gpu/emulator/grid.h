@@ -23,6 +23,15 @@ struct Launch {
 // a barrier, lanes that wait for lanes that never come.
 void run_grid(const std::string& kernel, const Launch& launch, const std::function<void()>& thread);
 
+// Where kernels run: here and now unless a device is set, which gets the bytes of each argument (to
+// change addresses in them), and the work, to do it in the order of its stream.
+struct Device {
+  void (*prepare_argument)(void* bytes, size_t size);
+  void (*enqueue)(const std::string& kernel, cudaStream_t stream, std::function<void()> work);
+};
+void set_device(const Device& device);
+const Device& device();
+
 // The order of threads and blocks from here on.
 void set_seed(uint64_t seed);
 int64_t num_launches();

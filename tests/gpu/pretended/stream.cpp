@@ -1,0 +1,154 @@
+#include "tests/gpu/pretended/stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace lockstep::pretended {
+namespace {
+
+// Up to so long a piece of work lies in its queue before it is begun, by chance.
+int64_t most_delay_microseconds() {
+  static const char* given = std::getenv("LOCKSTEP_PRETENDED_DELAY_US");
+  return given ? std::atol(given) : 0;
+}
+
+class Stream {
+ public:
+  void push(Work work) {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(work));
+    if (!begun_) {
+      begun_ = true;
+      std::thread([this] { run(); }).detach();
+    }
+    changed_.notify_all();
+  }
+  void drain() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
+  }
+  bool is_idle() {
+    const std::lock_guard lock(mutex_);
+    return queue_.empty() && !busy_;
+  }
+
+ private:
+  void run() {
+    std::mt19937_64 random(std::random_device{}());
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return !queue_.empty(); });
+      const Work work = std::move(queue_.front());
+      queue_.pop_front();
+      busy_ = true;
+      lock.unlock();
+      if (const int64_t most = most_delay_microseconds(); most > 0) {
+        std::this_thread::sleep_for(
+            std::chrono::microseconds(random() % static_cast<uint64_t>(most)));
+      }
+      work();
+      lock.lock();
+      busy_ = false;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Work> queue_;
+  bool begun_ = false, busy_ = false;
+};
+
+struct Event {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int64_t recorded = 0, happened = 0;
+
+  int64_t latest() {
+    const std::lock_guard lock(mutex);
+    return recorded;
+  }
+  void wait(int64_t count) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return happened >= count; });
+  }
+};
+
+// Streams and events live as long as the process: queued work may name them.
+struct Streams {
+  std::mutex mutex;
+  std::vector<Stream*> all;
+};
+Streams& streams() {
+  static auto* made = new Streams;
+  return *made;
+}
+
+// The default stream is one like the others, which LibTorch makes without blocking ones.
+Stream& stream_of(cudaStream_t stream) {
+  static auto* by_default = new Stream;
+  const bool is_default =
+      stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
+  return is_default ? *by_default : *reinterpret_cast<Stream*>(stream);
+}
+Event& event_of(cudaEvent_t event) { return *reinterpret_cast<Event*>(event); }
+
+}  // namespace
+
+void enqueue(cudaStream_t stream, Work work) { stream_of(stream).push(std::move(work)); }
+
+void drain(cudaStream_t stream) { stream_of(stream).drain(); }
+
+void drain_all() {
+  drain(nullptr);
+  Streams& s = streams();
+  const std::lock_guard lock(s.mutex);
+  for (Stream* stream : s.all) stream->drain();
+}
+
+bool is_idle(cudaStream_t stream) { return stream_of(stream).is_idle(); }
+
+cudaStream_t make_stream() {
+  Streams& s = streams();
+  const std::lock_guard lock(s.mutex);
+  s.all.push_back(new Stream);
+  return reinterpret_cast<cudaStream_t>(s.all.back());
+}
+
+cudaEvent_t make_event() { return reinterpret_cast<cudaEvent_t>(new Event); }
+
+void record(cudaEvent_t event, cudaStream_t stream) {
+  Event& e = event_of(event);
+  int64_t count = 0;
+  {
+    const std::lock_guard lock(e.mutex);
+    count = ++e.recorded;
+  }
+  enqueue(stream, [&e, count] {
+    const std::lock_guard lock(e.mutex);
+    e.happened = std::max(e.happened, count);
+    e.changed.notify_all();
+  });
+}
+
+bool has_happened(cudaEvent_t event) {
+  Event& e = event_of(event);
+  const std::lock_guard lock(e.mutex);
+  return e.happened >= e.recorded;
+}
+
+void wait_for(cudaEvent_t event) { event_of(event).wait(event_of(event).latest()); }
+
+void make_wait(cudaStream_t stream, cudaEvent_t event) {
+  Event& e = event_of(event);
+  enqueue(stream, [&e, count = e.latest()] { e.wait(count); });
+}
+
+}  // namespace lockstep::pretended
