@@ -24,12 +24,12 @@ struct Thread {
   uint32_t mask = 0;   // of lanes that the warp's barrier waits for
   uint64_t value = 0;  // brought to it, and then taken from it
   int source_lane = 0;
-  int64_t warp_step = 0;
+  int warp_step = 0;
 };
 
 struct State {
   std::mt19937_64 random{1};
-  int64_t launches = 0, blocks = 0;
+  int64_t launches = 0;
   std::string kernel;
   const std::function<void()>* body = nullptr;
   dim3 grid, block;
@@ -39,8 +39,6 @@ struct State {
   std::vector<int> order;  // in which threads begin
   size_t begun = 0;
   std::vector<int> ready;  // paused, and free to go on
-  int running = 0;
-  int64_t interval = 0;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
 };
@@ -59,7 +57,13 @@ uint3 place(int number) {
       n % state.block.x, n / state.block.x % state.block.y, n / (state.block.x * state.block.y)};
 }
 
-Thread& running() { return state.threads[static_cast<size_t>(state.running)]; }
+Thread& running_thread() { return state.threads[static_cast<size_t>(running.now.thread)]; }
+
+void set_running(int thread) {
+  running.now.thread = thread;
+  running.now.warp_step = running_thread().warp_step;
+  running.thread_index = place(thread);
+}
 
 bool coin() { return (state.random() & 1) != 0; }
 
@@ -68,10 +72,10 @@ bool coin() { return (state.random() & 1) != 0; }
 void fiber_body() {
   while (true) {
     while (state.begun < state.order.size() && (state.ready.empty() || coin())) {
-      state.running = state.order[state.begun++];
-      running().fiber = Fiber::running();
+      set_running(state.order[state.begun++]);
+      running_thread().fiber = Fiber::running();
       (*state.body)();
-      running().at = At::kEnd;
+      running_thread().at = At::kEnd;
     }
     state.idle.push_back(Fiber::running());
     Fiber::pause();
@@ -80,14 +84,12 @@ void fiber_body() {
 
 // From a thread that waits: others run until it is free to go on.
 void wait(At at, int line) {
-  const int self = state.running;
-  running().at = at;
-  running().line = line;
+  const int self = running.now.thread;
+  running_thread().at = at;
+  running_thread().line = line;
   Fiber::pause();
-  state.running = self;
+  set_running(self);
 }
-
-int warp_of(int thread) { return thread / kLanes; }
 
 // The last lane has come: each takes what its source has brought.
 void release_warp(int first, uint32_t mask) {
@@ -104,7 +106,7 @@ void release_warp(int first, uint32_t mask) {
     thread.value = values[static_cast<size_t>(thread.source_lane)];
     thread.at = At::kNowhere;
     ++thread.warp_step;
-    if (first + l != state.running) state.ready.push_back(first + l);
+    if (first + l != running.now.thread) state.ready.push_back(first + l);
   }
 }
 
@@ -127,13 +129,13 @@ void release_block() {
   int line = 0;
   for (size_t t = 0; t < state.threads.size(); ++t) {
     const Thread& thread = state.threads[t];
-    state.running = static_cast<int>(t);
+    set_running(static_cast<int>(t));
     if (thread.at == At::kWarpBarrier) fail("lanes wait for others that wait for the block");
     if (thread.at == At::kEnd) fail("a thread has returned before a barrier that others wait at");
     if (line != 0 && thread.line != line) fail("threads wait at different barriers");
     line = thread.line;
   }
-  ++state.interval;
+  ++running.now.interval;
   for (size_t t = 0; t < state.threads.size(); ++t) {
     state.threads[t].at = At::kNowhere;
     state.ready.push_back(static_cast<int>(t));
@@ -177,8 +179,7 @@ void run_block() {
   std::iota(state.order.begin(), state.order.end(), 0);
   std::ranges::shuffle(state.order, state.random);
   state.begun = 0;
-  state.interval = 0;
-  ++state.blocks;
+  running.block_began = ++running.now.interval;
   while (go_on()) {
   }
 }
@@ -225,20 +226,18 @@ const Device& device() { return chosen_device; }
 void set_seed(uint64_t seed) { state.random.seed(seed); }
 int64_t num_launches() { return state.launches; }
 
-uint3 thread_index() { return place(state.running); }
 uint3 block_index() { return state.block_index; }
 dim3 block_size() { return state.block; }
 dim3 grid_size() { return state.grid; }
-int lane() { return state.running % kLanes; }
 
 void wait_for_block(int line) { wait(At::kBlockBarrier, line); }
 
 uint64_t exchange_in_warp(int line, uint32_t mask, uint64_t value, int source_lane) {
-  const int first = warp_of(state.running) * kLanes;
+  const int first = running.now.thread / kLanes * kLanes;
   if ((mask >> lane() & 1) == 0) fail("a lane waits for others without being in the mask");
   if (source_lane < 0 || source_lane >= kLanes || (mask >> source_lane & 1) == 0)
     fail("a lane reads from one that is not in the mask");
-  Thread& self = running();
+  Thread& self = running_thread();
   self.at = At::kWarpBarrier;
   self.line = line;
   self.mask = mask;
@@ -246,6 +245,7 @@ uint64_t exchange_in_warp(int line, uint32_t mask, uint64_t value, int source_la
   self.source_lane = source_lane;
   if (warp_is_complete(first, mask, line)) {
     release_warp(first, mask);
+    set_running(running.now.thread);
   } else {
     wait(At::kWarpBarrier, line);
   }
@@ -259,19 +259,9 @@ void fail(const std::string& what) {
   };
   const std::string at = state.threads.empty() ? ""
                                                : ", block " + text(state.block_index) +
-                                                     ", thread " + text(place(state.running));
+                                                     ", thread " + text(running.thread_index);
   std::fprintf(stderr, "emulator: %s%s: %s\n", state.kernel.c_str(), at.c_str(), what.c_str());
   std::abort();
-}
-
-Moment now() { return {state.blocks, state.interval, running().warp_step, state.running}; }
-
-bool unordered(const Moment& before) {
-  if (before.block != state.blocks || before.thread == state.running) return false;
-  if (before.interval != state.interval) return false;
-  // Lanes of one warp are ordered by its own barriers too.
-  return warp_of(before.thread) != warp_of(state.running) ||
-         before.warp_step == running().warp_step;
 }
 
 }  // namespace lockstep::emulator

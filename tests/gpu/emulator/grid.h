@@ -38,7 +38,6 @@ int64_t num_launches();
 
 // --- For the running thread ---
 
-uint3 thread_index();
 uint3 block_index();
 dim3 block_size();
 dim3 grid_size();
@@ -49,20 +48,33 @@ constexpr int kLanes = 32;  // of a warp
 // __syncwarp, __shfl_*_sync: waits for the lanes in `mask`; returns the value that `source_lane`
 // has brought, which must be one of them.
 uint64_t exchange_in_warp(int line, uint32_t mask, uint64_t value, int source_lane);
-int lane();
 
 // Ends the process; `what` with the place of the running thread.
 [[noreturn]] void fail(const std::string& what);
 
 // When and by whom memory was touched: what two accesses need to know of each other.
 struct Moment {
-  int64_t block = -1;     // counts all blocks ever run
-  int64_t interval = 0;   // between which barriers of the block
-  int64_t warp_step = 0;  // and between which of the warp
+  int64_t interval = -1;  // counts, over all blocks ever run, the times between two barriers
+  int warp_step = 0;      // and those between two barriers of the warp
   int thread = -1;
 };
-Moment now();
-// Whether nothing orders an access of another thread at `before` and the running thread's.
-bool unordered(const Moment& before);
+
+struct Running {
+  Moment now;
+  int64_t block_began = 0;  // its first interval
+  uint3 thread_index{};
+};
+inline Running running;  // set by run_grid
+
+inline uint3 thread_index() { return running.thread_index; }
+inline int lane() { return running.now.thread % kLanes; }
+
+// Whether nothing orders an access of another thread at `before` and the running thread's. Lanes of
+// one warp are ordered by its own barriers too.
+inline bool unordered(const Moment& before) {
+  const Moment& now = running.now;
+  if (before.interval != now.interval || before.thread == now.thread) return false;
+  return before.thread / kLanes != now.thread / kLanes || before.warp_step == now.warp_step;
+}
 
 }  // namespace lockstep::emulator

@@ -27,18 +27,18 @@ class SharedValue {
 
  private:
   void note_read() const {
-    if (written_.block != now().block)
+    if (written_.interval < running.block_began)
       fail("shared memory is read before anything is written to it");
     if (unordered(written_)) fail("shared memory is read while another thread writes it");
     // Two readers are enough to know one that is not the thread that writes.
     if (unordered(read_)) other_read_ = read_;
-    read_ = now();
+    read_ = running.now;
   }
   void note_write() {
     if (unordered(written_)) fail("shared memory is written by two threads at once");
     if (unordered(read_) || unordered(other_read_))
       fail("shared memory is written while another thread reads it");
-    written_ = now();
+    written_ = running.now;
   }
 
   T value_{};
