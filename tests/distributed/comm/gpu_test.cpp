@@ -129,9 +129,9 @@ std::vector<CpuStep> cpu_steps(const Config& config, int64_t count) {
   return steps;
 }
 
-// Each step of synchronised batch norm from the CPU's state, and what becomes of it. A value next to
-// zero may open a ReLU on the one device alone, which moves a gradient by a thousandth (as another
-// rounding on the CPU does); several steps in a row would magnify that.
+// Each step of synchronised batch norm from the CPU's state, and what becomes of it. A value next
+// to zero may open a ReLU on the one device alone, which moves a gradient by a thousandth (as
+// another rounding on the CPU does); several steps in a row would magnify that.
 void expect_training_equals_the_cpus(const char* backend, at::Device device) {
   Config config;
   config.distributed.batch_norm = BatchNormMode::kSync;
