@@ -13,6 +13,7 @@
 
 #include <cstring>
 #include <set>
+#include <span>
 
 #include "tests/gpu/pretended/counts.h"
 #include "tests/gpu/pretended/device_memory.h"
@@ -25,30 +26,21 @@ using c10::IValue;
 
 cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
-// A CPU tensor over the pages of a device tensor, which it keeps alive.
+// A CPU tensor over the pages of a device tensor. It does not keep them: memory that LibTorch gives
+// to somebody else while work on it is still to come is a fault, here as on a GPU.
 at::Tensor alias_of(const at::Tensor& tensor) {
   const auto options = tensor.options().device(at::kCPU).pinned_memory(false);
-  at::Tensor alias;
-  const at::Storage& storage = tensor.storage();
-  if (storage.data() == nullptr) {
-    alias = at::empty_strided(tensor.sizes(), tensor.strides(), options);
-  } else {
-    auto keep = [](void* kept) { delete static_cast<at::Storage*>(kept); };
-    at::DataPtr data(mapped(storage.data()), new at::Storage(storage), keep, at::kCPU);
-    c10::Storage pages(
-        c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(data), nullptr, false);
-    alias = at::detail::make_tensor<c10::TensorImpl>(
-        std::move(pages), c10::DispatchKeySet(c10::DispatchKey::CPU), tensor.dtype());
-    alias.unsafeGetTensorImpl()->set_sizes_and_strides(
-        tensor.sizes(), tensor.strides(), tensor.storage_offset());
-  }
+  const void* data = tensor.const_data_ptr();
+  const at::Tensor alias =
+      data == nullptr ? at::empty_strided(tensor.sizes(), tensor.strides(), options)
+                      : at::from_blob(mapped(data), tensor.sizes(), tensor.strides(), options);
   const bool number = tensor.unsafeGetTensorImpl()->is_wrapped_number();
   if (number) alias.unsafeGetTensorImpl()->set_wrapped_number(true);
   return alias;
 }
 
 bool same_memory(const at::Tensor& alias, const at::Tensor& tensor) {
-  return tensor.numel() == 0 || alias.storage().data() == mapped(tensor.storage().data());
+  return tensor.numel() == 0 || alias.const_data_ptr() == mapped(tensor.const_data_ptr());
 }
 
 // What now stands in `alias` (a CPU tensor over device memory) is put back there in stream order;
@@ -69,6 +61,23 @@ at::Tensor poison_like(const at::Tensor& tensor) {
   at::Tensor made = at::empty_like(tensor);
   std::memset(made.mutable_data_ptr(), 0xFF, made.nbytes());
   return made;
+}
+
+std::vector<at::Tensor> tensors_in(std::span<const IValue> values) {
+  std::vector<at::Tensor> tensors;
+  for (const IValue& value : values) {
+    if (value.isTensor()) tensors.push_back(value.toTensor());
+    if (value.isTensorList()) {
+      for (const at::Tensor& tensor : value.toTensorVector()) tensors.push_back(tensor);
+    }
+  }
+  return tensors;
+}
+
+void call_on_host(const c10::OperatorHandle& op, torch::jit::Stack& stack) {
+  const at::NoGradGuard no_grad;
+  const c10::impl::ExcludeDispatchKeyGuard no_autograd(c10::autograd_dispatch_keyset);
+  op.callBoxed(&stack);
 }
 
 // One operator's arguments and results, on their way to the CPU and back.
@@ -106,15 +115,33 @@ class Call {
     return value;
   }
 
-  void publish() {
+  // After the operator, before to_device().
+  void publish_arguments() {
+    const at::NoGradGuard no_grad;
     for (auto& [on_device, alias, before] : arguments_) {
       if (alias.sizes() == on_device.sizes() && same_memory(alias, on_device)) {
-        if (before.defined()) appear_later(alias, before);
+        if (before.defined() && captured_) alias.copy_(before);
+        if (before.defined() && !captured_) appear_later(alias, before);
         continue;
       }
+      if (captured_) fail("an operator that resizes what it is given, in a capture");
       on_device.resize_(alias.sizes());  // an `out` of other sizes
       make_appear(alias, on_device);
     }
+  }
+
+  // Where it is captured the operator has only told its results' shapes: what is recorded runs it
+  // anew, from what its arguments' memory holds by then.
+  void record(const c10::OperatorHandle& op, torch::jit::Stack arguments) const {
+    if (!captured_) return;
+    enqueue(current_stream(), [op, arguments = std::move(arguments), outputs = outputs_] {
+      torch::jit::Stack stack = arguments;
+      call_on_host(op, stack);
+      const at::NoGradGuard no_grad;
+      const std::vector<at::Tensor> results = tensors_in(stack);
+      for (size_t i = 0; i < outputs.size(); ++i)
+        if (outputs[i].defined()) outputs[i].copy_(results[i]);
+    });
   }
 
  private:
@@ -144,6 +171,7 @@ class Call {
   }
 
   at::Tensor original(const at::Tensor& tensor) {
+    outputs_.emplace_back();
     if (!tensor.defined() || tensor.is_cuda()) return tensor;
     for (const Argument& argument : arguments_)
       if (argument.alias.is_same(tensor)) return argument.on_device;
@@ -151,11 +179,14 @@ class Call {
     if (!device.has_index()) device = at::Device(at::kCUDA, c10::cuda::current_device());
     const at::Tensor made =
         at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(device));
-    make_appear(tensor, made);
+    outputs_.back() = alias_of(made);
+    if (!captured_) make_appear(tensor, made);
     return made;
   }
 
+  const bool captured_ = is_captured(current_stream());
   std::vector<Argument> arguments_;
+  std::vector<at::Tensor> outputs_;  // of each result that is no argument, its place on the device
   std::optional<at::Device> device_;
 };
 
@@ -169,15 +200,13 @@ void run_on_host(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit:
     const bool written = arguments[i].alias_info() && arguments[i].alias_info()->isWrite();
     (*stack)[first + i] = call.to_host((*stack)[first + i], written);
   }
-  {
-    const c10::impl::ExcludeDispatchKeyGuard no_autograd(c10::autograd_dispatch_keyset);
-    op.callBoxed(stack);
-  }
-  call.publish();
-  for (auto it = stack->end() - static_cast<int64_t>(op.schema().returns().size());
-       it != stack->end();
-       ++it)
-    *it = call.to_device(*it);
+  torch::jit::Stack own(stack->begin() + static_cast<int64_t>(first), stack->end());
+  const torch::jit::Stack on_host = own;
+  call_on_host(op, own);
+  call.publish_arguments();
+  stack->resize(first);
+  for (const IValue& result : own) stack->push_back(call.to_device(result));
+  call.record(op, on_host);
 }
 
 // Copies that a real device makes without a kernel go their real way, through cudaMemcpyAsync.
@@ -192,8 +221,16 @@ at::Tensor& copy(at::Tensor& self, const at::Tensor& from, bool non_blocking) {
                                 : "copy with a change of type or layout, through the host");
   drain(current_stream());
   const at::Tensor to = self.is_cuda() ? alias_of(self) : self;
+  const at::Tensor source = from.is_cuda() ? alias_of(from) : from;
+  if (is_captured(current_stream())) {
+    enqueue(current_stream(), [to, source] {
+      const at::NoGradGuard no_grad;
+      to.copy_(source);
+    });
+    return self;
+  }
   const at::Tensor before = to.clone();
-  to.copy_(from.is_cuda() ? alias_of(from) : from);
+  to.copy_(source);
   if (self.is_cuda()) appear_later(to, before);
   return self;
 }

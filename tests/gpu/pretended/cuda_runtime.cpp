@@ -299,23 +299,9 @@ API cudaError_t cudaStreamQuery(cudaStream_t stream) {
   return pretended::is_idle(stream) ? cudaSuccess : cudaErrorNotReady;
 }
 API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (pretended::is_captured(stream)) return give(cudaErrorStreamCaptureUnsupported);
   pretended::count_synchronisation("cudaStreamSynchronize");
   pretended::drain(stream);
-  return cudaSuccess;
-}
-API cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  *status = cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
-API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t,
-                                         cudaStreamCaptureStatus* status,
-                                         unsigned long long* id,
-                                         cudaGraph_t*,
-                                         const cudaGraphNode_t**,
-                                         const cudaGraphEdgeData**,
-                                         size_t*) {
-  *status = cudaStreamCaptureStatusNone;
-  if (id) *id = 0;
   return cudaSuccess;
 }
 API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* /*mode*/) {
@@ -336,9 +322,11 @@ API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream,
   return cudaEventRecord(event, stream);
 }
 API cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (pretended::is_captured(event)) return give(cudaErrorCapturedEvent);
   return pretended::has_happened(event) ? cudaSuccess : give(cudaErrorNotReady);
 }
 API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (pretended::is_captured(event)) return give(cudaErrorCapturedEvent);
   pretended::count_synchronisation("cudaEventSynchronize");
   pretended::wait_for(event);
   return cudaSuccess;

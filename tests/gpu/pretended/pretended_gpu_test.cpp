@@ -1,5 +1,6 @@
 // The pretended GPU itself: what a program must not do to a GPU is caught here.
 #include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime.h>
@@ -75,6 +76,56 @@ TEST(PretendedGpu, StreamsThatDoNotWaitSeePoison) {
   ASSERT_TRUE(is_late);
   EXPECT_LT(times_seen(/*waits=*/false), 50);
   EXPECT_EQ(times_seen(/*waits=*/true), 50);
+}
+
+// y = (x + 1) * 2, then in place and by another stream z = y + 10: all of it anew for each x.
+TEST(PretendedGpu, ReplaysACapture) {
+  const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+  const auto other = c10::cuda::getStreamFromPool(/*isHighPriority=*/true);
+  const at::Tensor x = on_gpu(4, 1.0f);
+  at::Tensor sum = on_gpu(1, 100.0f), z;
+  at::cuda::CUDAGraph graph;
+  graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  const at::Tensor y = (x + 1.0).mul_(2.0);
+  at::cuda::CUDAEvent forked, joined;
+  forked.record();
+  forked.block(other);
+  {
+    const c10::cuda::CUDAStreamGuard there(other);
+    z = y + 10.0;
+    joined.record();
+  }
+  sum.add_(y.sum());
+  joined.block(c10::cuda::getCurrentCUDAStream());
+  graph.capture_end();
+  EXPECT_EQ(sum.item<float>(), 100.0f);  // recorded, not done
+  reset_counts();
+  for (const float value : {5.0f, 7.0f}) {
+    x.fill_(value);
+    graph.replay();
+    EXPECT_TRUE(at::equal(z.cpu(), torch::full({4}, (value + 1) * 2 + 10)));
+  }
+  EXPECT_EQ(sum.item<float>(), 100.0f + 4 * 12 + 4 * 16);
+  EXPECT_EQ(counts().by_name["graph"], 2);
+}
+
+TEST(PretendedGpu, RefusesACaptureThatWaitsOrIsNotJoined) {
+  const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+  const auto other = c10::cuda::getStreamFromPool(/*isHighPriority=*/true);
+  const at::Tensor x = on_gpu(4, 1.0f);
+  at::cuda::CUDAGraph waits, forks;
+  waits.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  EXPECT_THROW((void)x.sum().item<float>(), c10::Error);
+  waits.capture_end();
+  forks.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  at::cuda::CUDAEvent forked;
+  forked.record();
+  forked.block(other);
+  {
+    const c10::cuda::CUDAStreamGuard there(other);
+    x.add_(1.0);
+  }
+  EXPECT_THROW(forks.capture_end(), c10::Error);
 }
 
 TEST(PretendedGpu, CountsWhatIsAskedOfIt) {

@@ -19,9 +19,21 @@ int64_t most_delay_microseconds() {
   return given ? std::atol(given) : 0;
 }
 
+// A recording under way, and its last work on some stream.
+struct CapturePoint {
+  std::shared_ptr<Graph> graph;  // null: none
+  std::vector<size_t> last;
+};
+
 class Stream {
  public:
+  CapturePoint capture;
+
   void push(Work work) {
+    if (capture.graph) {
+      capture.last = {capture.graph->add(std::move(work), capture.last)};
+      return;
+    }
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(work));
     if (!begun_) {
@@ -70,6 +82,7 @@ struct Event {
   std::mutex mutex;
   std::condition_variable changed;
   int64_t recorded = 0, happened = 0;
+  CapturePoint captured;
 
   int64_t latest() {
     const std::lock_guard lock(mutex);
@@ -104,7 +117,9 @@ Event& event_of(cudaEvent_t event) { return *reinterpret_cast<Event*>(event); }
 
 void enqueue(cudaStream_t stream, Work work) { stream_of(stream).push(std::move(work)); }
 
-void drain(cudaStream_t stream) { stream_of(stream).drain(); }
+void drain(cudaStream_t stream) {
+  if (!is_captured(stream)) stream_of(stream).drain();
+}
 
 void drain_all() {
   drain(nullptr);
@@ -126,6 +141,8 @@ cudaEvent_t make_event() { return reinterpret_cast<cudaEvent_t>(new Event); }
 
 void record(cudaEvent_t event, cudaStream_t stream) {
   Event& e = event_of(event);
+  e.captured = stream_of(stream).capture;
+  if (e.captured.graph) return;
   int64_t count = 0;
   {
     const std::lock_guard lock(e.mutex);
@@ -148,7 +165,32 @@ void wait_for(cudaEvent_t event) { event_of(event).wait(event_of(event).latest()
 
 void make_wait(cudaStream_t stream, cudaEvent_t event) {
   Event& e = event_of(event);
-  enqueue(stream, [&e, count = e.latest()] { e.wait(count); });
+  if (e.captured.graph) {
+    CapturePoint& own = stream_of(stream).capture;
+    own.graph = e.captured.graph;
+    own.last.insert(own.last.end(), e.captured.last.begin(), e.captured.last.end());
+  } else if (!is_captured(stream)) {  // a wait for what came before the capture is no part of it
+    enqueue(stream, [&e, count = e.latest()] { e.wait(count); });
+  }
 }
+
+void begin_capture(cudaStream_t stream) {
+  stream_of(stream).capture = {.graph = std::make_shared<Graph>(), .last = {}};
+}
+
+std::shared_ptr<const Graph> end_capture(cudaStream_t stream) {
+  const CapturePoint end = stream_of(stream).capture;
+  const auto leave = [&](Stream& other) {
+    if (other.capture.graph == end.graph) other.capture = {};
+  };
+  leave(stream_of(nullptr));
+  Streams& s = streams();
+  const std::lock_guard lock(s.mutex);
+  for (Stream* other : s.all) leave(*other);
+  return end.graph->is_joined(end.last) ? end.graph : nullptr;
+}
+
+bool is_captured(cudaStream_t stream) { return stream_of(stream).capture.graph != nullptr; }
+bool is_captured(cudaEvent_t event) { return event_of(event).captured.graph != nullptr; }
 
 }  // namespace lockstep::pretended
