@@ -1,5 +1,7 @@
 #include "lockstep/core/training/ema.h"
 
+#include <ATen/ops/_foreach_copy.h>
+#include <ATen/ops/_foreach_lerp.h>
 #include <torch/nn/module.h>
 
 #include <cmath>
@@ -44,13 +46,14 @@ void WeightAverage::restart() {
 
 void WeightAverage::update() {
   const at::NoGradGuard no_grad;
+  // One launch on a GPU for all that is averaged, and one for the counters.
+  std::vector<at::Tensor> averages, weights, copies, counters;
   for (auto& [current, average] : pairs_) {
-    if (current.is_floating_point()) {
-      average.lerp_(current, 1.0 - decay_);
-    } else {
-      average.copy_(current);
-    }
+    (current.is_floating_point() ? weights : counters).push_back(current);
+    (current.is_floating_point() ? averages : copies).push_back(average);
   }
+  at::_foreach_lerp_(averages, weights, 1.0 - decay_);
+  if (!counters.empty()) at::_foreach_copy_(copies, counters);
 }
 
 void WeightAverage::swap() {

@@ -1,10 +1,13 @@
 #include "lockstep/distributed/training/gradient_reducer.h"
 
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "lockstep/core/base/error.h"
 
@@ -18,6 +21,13 @@ struct GradientReducer::Impl {
       missing;  // by bucket: parameters whose gradient of this backward is still to come
   std::vector<bool> arrived;  // by entry, within this backward
   std::vector<bool> filled;   // by entry: the flat view holds a gradient of this update
+  // By bucket, on a GPU alone: gradients that wait for the others of their bucket, to be moved by
+  // one launch. A CPU moves each at once, while it lies in the caches.
+  struct Waiting {
+    std::vector<size_t> entries;
+    std::vector<at::Tensor> gradients;
+  };
+  std::vector<Waiting> waiting;
   std::vector<std::unique_ptr<PendingWork>> pending;
   int64_t next_bucket =
       0;  // buckets start in this order on every rank, whatever order they become complete in
@@ -28,6 +38,7 @@ struct GradientReducer::Impl {
     arrived.resize(parameters.entries().size());
     filled.resize(parameters.entries().size());
     missing.resize(parameters.buckets().size());
+    waiting.resize(parameters.buckets().size());
   }
 
   int64_t num_buckets() const { return static_cast<int64_t>(parameters.buckets().size()); }
@@ -36,22 +47,37 @@ struct GradientReducer::Impl {
   // place.
   void on_gradient(size_t index) {
     const FlatEntry& entry = parameters.entries()[index];
-    at::Tensor& grad = entry.leaf.mutable_grad();
-    {
-      const at::NoGradGuard no_grad;
-      if (filled[index]) {
-        entry.gradient.add_(grad);
-      } else {
-        entry.gradient.copy_(grad);
-      }
-    }
-    grad.reset();  // left undefined, the next gradient is handed over without a copy
-    filled[index] = true;
-    if (arrived[index]) return;  // a parameter used twice: its hook fires once, but be safe
+    const auto bucket = static_cast<size_t>(entry.bucket);
+    // Left undefined, the next gradient is handed over without a copy.
+    waiting[bucket].gradients.push_back(std::exchange(entry.leaf.mutable_grad(), {}));
+    waiting[bucket].entries.push_back(index);
+    const bool again = arrived[index];  // a parameter used twice: its hook fires once, but be safe
+    if (!again) --missing[bucket];
     arrived[index] = true;
-    --missing[static_cast<size_t>(entry.bucket)];
+    if (again || missing[bucket] == 0 || !entry.gradient.is_cuda()) move_waiting(bucket);
+    if (again) return;
     if (last_backward) start_complete_buckets();
     communicator.make_progress();
+  }
+
+  // What waits in a bucket to its flat places.
+  void move_waiting(size_t bucket) {
+    const at::NoGradGuard no_grad;
+    std::vector<at::Tensor> first, first_gradients, further, further_gradients;
+    for (size_t i = 0; i < waiting[bucket].entries.size(); ++i) {
+      const size_t index = waiting[bucket].entries[i];
+      (filled[index] ? further : first).push_back(parameters.entries()[index].gradient);
+      (filled[index] ? further_gradients : first_gradients).push_back(waiting[bucket].gradients[i]);
+      filled[index] = true;
+    }
+    if (!first.empty()) at::_foreach_copy_(first, first_gradients);
+    if (!further.empty()) at::_foreach_add_(further, further_gradients);
+    waiting[bucket] = {};
+  }
+
+  // Those of a bucket that backward has left incomplete, too.
+  void move_all_waiting() {
+    for (size_t b = 0; b < waiting.size(); ++b) move_waiting(b);
   }
 
   // All but the last bucket, which waits for the extras.
@@ -112,6 +138,7 @@ void GradientReducer::begin_update() {
 }
 
 void GradientReducer::begin_backward(bool last) {
+  impl_->move_all_waiting();
   impl_->last_backward = last;
   std::fill(impl_->arrived.begin(), impl_->arrived.end(), false);
   for (size_t b = 0; b < impl_->missing.size(); ++b)
@@ -119,6 +146,7 @@ void GradientReducer::begin_backward(bool last) {
 }
 
 void GradientReducer::finish_update() {
+  impl_->move_all_waiting();
   for (size_t i = 0; i < impl_->filled.size(); ++i) {
     const FlatEntry& entry = impl_->parameters.entries()[i];
     if (!impl_->filled[i] && !entry.frozen) entry.gradient.zero_();
