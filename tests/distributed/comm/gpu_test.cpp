@@ -110,6 +110,16 @@ TEST_F(Gpu, MpiSumsGpuTensorsStagedThroughTheHost) {
   expect_sums(*session->make_communicator("mpi", device_), device_);
 }
 
+// A communicator waits for its own device's work, whichever is current.
+TEST_F(Gpu, MpiSumsTensorsOfAGpuThatIsNotCurrent) {
+#ifdef LOCKSTEP_WITH_CUDA
+  const int gpus = visible_gpus(nullptr);
+  if (gpus < 2) GTEST_SKIP() << "there is no other GPU";
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>((device_.index() + 1) % gpus));
+  expect_sums(*session->make_communicator("mpi", device_), device_);
+#endif
+}
+
 struct CpuStep {
   TrainingState before, after;
   double loss = 0;

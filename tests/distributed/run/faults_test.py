@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Faults during real two-rank trainings: the job ends in time, says why, and keeps what it had saved.
 
-usage: faults_test.py PROGRAM MPIRUN
+usage: faults_test.py PROGRAM MPIRUN [UNITTEST_OPTION]...
 """
 
 import json
@@ -264,4 +264,4 @@ class Faults(unittest.TestCase):
         )
 
 
-unittest.main(argv=sys.argv[:1], verbosity=2)
+unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/copy_native.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <c10/util/Logging.h>
 #include <fcntl.h>
@@ -72,6 +73,15 @@ std::vector<at::Tensor> tensors_in(std::span<const IValue> values) {
     }
   }
   return tensors;
+}
+
+// Of the first argument that names one, as a tensor or by itself.
+std::optional<at::Device> device_of(std::span<const IValue> arguments) {
+  for (const at::Tensor& tensor : tensors_in(arguments))
+    if (tensor.defined() && tensor.is_cuda()) return tensor.device();
+  for (const IValue& argument : arguments)
+    if (argument.isDevice() && argument.toDevice().has_index()) return argument.toDevice();
+  return std::nullopt;
 }
 
 void call_on_host(const c10::OperatorHandle& op, torch::jit::Stack& stack) {
@@ -192,10 +202,12 @@ class Call {
 
 void run_on_host(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   count_operation(c10::toString(op.operator_name()));
-  drain(current_stream());
-  Call call;
   const auto& arguments = op.schema().arguments();
   const size_t first = stack->size() - arguments.size();
+  // As LibTorch's own kernels: on the stream of the tensors' device, whichever is current.
+  const c10::cuda::OptionalCUDAGuard device(device_of(std::span(*stack).subspan(first)));
+  drain(current_stream());
+  Call call;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const bool written = arguments[i].alias_info() && arguments[i].alias_info()->isWrite();
     (*stack)[first + i] = call.to_host((*stack)[first + i], written);
@@ -219,6 +231,7 @@ at::Tensor& copy(at::Tensor& self, const at::Tensor& from, bool non_blocking) {
   if (plain && !within_device) return at::native::copy_(self, from, non_blocking);
   count_operation(within_device ? "copy within the device"
                                 : "copy with a change of type or layout, through the host");
+  const c10::cuda::CUDAGuard device(self.is_cuda() ? self.device() : from.device());
   drain(current_stream());
   const at::Tensor to = self.is_cuda() ? alias_of(self) : self;
   const at::Tensor source = from.is_cuda() ? alias_of(from) : from;

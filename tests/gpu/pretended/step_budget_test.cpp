@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "lockstep/core/models/model_registry.h"
+#include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/core/weights/weights.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
@@ -47,6 +50,18 @@ TEST(StepBudget, OfResNet20) {
   // The copy that reads the step's sums waits for the stream, by itself and once more by LibTorch.
   EXPECT_LE(counts.synchronisations, 2) << table(counts);
   EXPECT_LE(counts.bytes_to_host, 64) << table(counts);
+}
+
+// Copies to the host wait for the device: one for each dtype, not one for each of 120 tensors.
+TEST(StepBudget, OfWeightsForACheckpoint) {
+  const auto model = make_model("resnet20", {}, 1);
+  model->to(at::Device(at::kCUDA, 0));
+  FlatParameters parameters(*model, {});
+  pretended::reset_counts();
+  const NamedTensors weights = export_weights(*model, parameters);
+  const Counts counts = pretended::counts();
+  EXPECT_EQ(counts.by_name.at("copy from device to pageable memory"), 2) << table(counts);
+  EXPECT_GT(weights.size(), 100u);
 }
 
 }  // namespace

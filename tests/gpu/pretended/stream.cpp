@@ -1,6 +1,7 @@
 #include "tests/gpu/pretended/stream.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -9,6 +10,8 @@
 #include <random>
 #include <thread>
 #include <vector>
+
+#include "tests/gpu/pretended/device_memory.h"
 
 namespace lockstep::pretended {
 namespace {
@@ -97,19 +100,25 @@ struct Event {
 // Streams and events live as long as the process: queued work may name them.
 struct Streams {
   std::mutex mutex;
+  std::array<Stream*, kMostDevices> by_default{};
   std::vector<Stream*> all;
+
+  Streams() {
+    for (Stream*& stream : by_default) all.push_back(stream = new Stream);
+  }
 };
 Streams& streams() {
   static auto* made = new Streams;
   return *made;
 }
 
-// The default stream is one like the others, which LibTorch makes without blocking ones.
+// Each device's default stream is one like the others: LibTorch makes no blocking ones.
 Stream& stream_of(cudaStream_t stream) {
-  static auto* by_default = new Stream;
-  const bool is_default =
-      stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
-  return is_default ? *by_default : *reinterpret_cast<Stream*>(stream);
+  if (stream != nullptr && stream != cudaStreamLegacy && stream != cudaStreamPerThread)
+    return *reinterpret_cast<Stream*>(stream);
+  int device = 0;
+  cudaGetDevice(&device);
+  return *streams().by_default[static_cast<size_t>(device)];
 }
 Event& event_of(cudaEvent_t event) { return *reinterpret_cast<Event*>(event); }
 
@@ -122,7 +131,6 @@ void drain(cudaStream_t stream) {
 }
 
 void drain_all() {
-  drain(nullptr);
   Streams& s = streams();
   const std::lock_guard lock(s.mutex);
   for (Stream* stream : s.all) stream->drain();
@@ -183,7 +191,6 @@ std::shared_ptr<const Graph> end_capture(cudaStream_t stream) {
   const auto leave = [&](Stream& other) {
     if (other.capture.graph == end.graph) other.capture = {};
   };
-  leave(stream_of(nullptr));
   Streams& s = streams();
   const std::lock_guard lock(s.mutex);
   for (Stream* other : s.all) leave(*other);
