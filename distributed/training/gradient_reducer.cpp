@@ -1,5 +1,6 @@
 #include "lockstep/distributed/training/gradient_reducer.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <torch/csrc/autograd/function_hook.h>

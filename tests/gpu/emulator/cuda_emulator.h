@@ -45,6 +45,7 @@ int lane_behind(unsigned delta);
 
 }  // namespace lockstep::emulator
 
+// NOLINTBEGIN(bugprone-reserved-identifier): CUDA's own names
 #undef __launch_bounds__
 #define __launch_bounds__(...)
 
@@ -66,6 +67,8 @@ template <typename T>
 T __ldcg(const T* address) {
   return *address;
 }
+
+// NOLINTEND(bugprone-reserved-identifier)
 
 template <typename T>
 T atomicAdd(T* address, T value) {

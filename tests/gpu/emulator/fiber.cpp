@@ -67,12 +67,12 @@ void arrive_inside(void* /*state*/) {}
 }  // namespace
 
 Fiber::Fiber(Body body) : body_(body), stack_(new std::byte[kStackBytes]) {
-  const auto end = reinterpret_cast<uintptr_t>(stack_.get() + kStackBytes) & ~uintptr_t{15};
-  auto* top = reinterpret_cast<void**>(end);
+  std::byte* const end = stack_.get() + kStackBytes;
+  auto* top = reinterpret_cast<void**>(end - reinterpret_cast<uintptr_t>(end) % 16);
   *--top = nullptr;                          // a function begins with its stack 8 bytes off 16
   *--top = reinterpret_cast<void*>(&enter);  // where the first switch returns to
   for (int i = 0; i < kSavedRegisters; ++i) *--top = nullptr;
-  stack_pointer_ = top;
+  stack_pointer_ = reinterpret_cast<void*>(top);
 }
 
 Fiber* Fiber::running() { return running_fiber; }

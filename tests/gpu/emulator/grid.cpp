@@ -49,7 +49,7 @@ std::mutex one_grid_at_a_time;
 Device chosen_device{.prepare_argument = [](void* /*bytes*/, size_t /*size*/) {},
                      .enqueue = [](const std::string& /*kernel*/,
                                    cudaStream_t /*stream*/,
-                                   std::function<void()> work) { work(); }};
+                                   const std::function<void()>& work) { work(); }};
 
 uint3 place(int number) {
   const auto n = static_cast<unsigned>(number);
@@ -95,7 +95,7 @@ void wait(At at, int line) {
 void release_warp(int first, uint32_t mask) {
   std::array<uint64_t, kLanes> values{};
   const auto thread_at = [&](int lane) -> Thread& {
-    return state.threads[static_cast<size_t>(first + lane)];
+    return state.threads[static_cast<size_t>(first) + static_cast<size_t>(lane)];
   };
   const auto in_mask = [&](int lane) { return (mask >> lane & 1) != 0; };
   for (int l = 0; l < kLanes; ++l)
@@ -114,7 +114,7 @@ void release_warp(int first, uint32_t mask) {
 bool warp_is_complete(int first, uint32_t mask, int line) {
   for (int l = 0; l < kLanes; ++l) {
     if ((mask >> l & 1) == 0) continue;
-    const auto number = static_cast<size_t>(first + l);
+    const size_t number = static_cast<size_t>(first) + static_cast<size_t>(l);
     if (number >= state.threads.size()) fail("a warp's mask names a lane that the block lacks");
     const Thread& thread = state.threads[number];
     if (thread.at == At::kEnd) fail("a warp waits for a lane that has returned");

@@ -27,7 +27,9 @@ void run_grid(const std::string& kernel, const Launch& launch, const std::functi
 // change addresses in them), and the work, to do it in the order of its stream.
 struct Device {
   void (*prepare_argument)(void* bytes, size_t size);
-  void (*enqueue)(const std::string& kernel, cudaStream_t stream, std::function<void()> work);
+  void (*enqueue)(const std::string& kernel,
+                  cudaStream_t stream,
+                  const std::function<void()>& work);
 };
 void set_device(const Device& device);
 const Device& device();

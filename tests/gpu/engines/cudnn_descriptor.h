@@ -54,7 +54,7 @@ class Descriptor {
     set(name, CUDNN_TYPE_FLOAT, 1, &value);
   }
   void set(cudnnBackendAttributeName_t name, const Descriptor& other) {
-    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &other.handle_);
+    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, reinterpret_cast<const void*>(&other.handle_));
   }
   void finalise(const char* what) { check(what, cudnnBackendFinalize(handle_)); }
   // False where cuDNN has nothing for what is described.

@@ -86,7 +86,10 @@ Names names_of(Pass pass) {
 bool has_tensor_core_note(const Descriptor& configuration) {
   Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t handle = engine.handle();
-  configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &handle);
+  configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE,
+                    CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                    1,
+                    reinterpret_cast<void*>(&handle));
   std::vector<cudnnBackendNumericalNote_t> notes(CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
   notes.resize(static_cast<size_t>(engine.get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
                                               CUDNN_TYPE_NUMERICAL_NOTE,
@@ -100,8 +103,10 @@ std::optional<int64_t> first_with_tensor_cores(const Descriptor& heuristics) {
   std::vector<cudnnBackendDescriptor_t> handles;
   for (int64_t i = 0; i < kMostRanks; ++i)
     handles.push_back(ranked.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).handle());
-  const int64_t count = heuristics.get(
-      CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, kMostRanks, handles.data());
+  const int64_t count = heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                       CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                       kMostRanks,
+                                       reinterpret_cast<void*>(handles.data()));
   for (int64_t i = 0; i < std::min(count, kMostRanks); ++i)
     if (has_tensor_core_note(ranked[static_cast<size_t>(i)])) return i;
   return std::nullopt;

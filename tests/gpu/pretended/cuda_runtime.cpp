@@ -341,6 +341,7 @@ API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsi
 }
 
 // --- Kernels: what the compiler's code calls ---
+// NOLINTBEGIN(bugprone-reserved-identifier): its own names
 
 API void** __cudaRegisterFatBinary(void* /*binary*/) {
   static void* handle = nullptr;
@@ -357,12 +358,14 @@ API void __cudaRegisterVar(void**, char*, char*, const char*, int, size_t, int, 
 API unsigned __cudaPushCallConfiguration(dim3, dim3, size_t, cudaStream_t) { return 0; }
 API cudaError_t __cudaPopCallConfiguration(dim3*, dim3*, size_t*, void*) { return cudaSuccess; }
 API cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* host) {
+  // NOLINTNEXTLINE(bugprone-casting-through-void): a handle that is the address
   *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(host));
   return cudaSuccess;
 }
 API cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3, dim3, void**, size_t, cudaStream_t) {
   refuse_kernel(kernel);
 }
+// NOLINTEND(bugprone-reserved-identifier)
 API cudaError_t cudaLaunchKernel(const void* kernel, dim3, dim3, void**, size_t, cudaStream_t) {
   refuse_kernel(kernel);
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -25,9 +26,9 @@ struct Memory {
   char* device = nullptr;  // what programs see
   char* work = nullptr;    // the same pages, for device work
   char* unused[kMostDevices];
-  std::map<char*, size_t> allocated;
+  std::map<char*, size_t, std::less<>> allocated;
   std::multimap<size_t, char*> spare[kMostDevices];
-  std::map<const char*, size_t> pinned;
+  std::map<char*, size_t, std::less<>> pinned;
 
   Memory() {
     const int file = memfd_create("pretended-gpu", MFD_CLOEXEC);
@@ -51,7 +52,7 @@ Memory& memory() {
 // The range of `ranges` that `address` lies in, or their end.
 template <typename Ranges>
 auto range_of(Ranges& ranges, const void* address) {
-  auto it = ranges.upper_bound(static_cast<char*>(const_cast<void*>(address)));
+  auto it = ranges.upper_bound(static_cast<const char*>(address));
   if (it == ranges.begin()) return ranges.end();
   --it;
   return static_cast<const char*>(address) < it->first + it->second ? it : ranges.end();
@@ -123,9 +124,10 @@ void* mapped(const void* address) {
 void map_addresses(void* bytes, size_t size) {
   auto* at = static_cast<char*>(bytes);
   for (size_t i = 0; i + sizeof(void*) <= size; i += sizeof(void*)) {
-    void* word = nullptr;
+    uintptr_t word = 0;
     std::memcpy(&word, at + i, sizeof word);
-    word = mapped(word);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it may be any number
+    word = reinterpret_cast<uintptr_t>(mapped(reinterpret_cast<const void*>(word)));
     std::memcpy(at + i, &word, sizeof word);
   }
 }

@@ -8,9 +8,11 @@
 namespace lockstep::pretended {
 namespace {
 
-void enqueue_kernel(const std::string& kernel, cudaStream_t stream, std::function<void()> work) {
+void enqueue_kernel(const std::string& kernel,
+                    cudaStream_t stream,
+                    const std::function<void()>& work) {
   count_operation("kernel " + kernel);
-  enqueue(stream, std::move(work));
+  enqueue(stream, work);
 }
 
 const bool installed = [] {
