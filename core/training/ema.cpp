@@ -35,33 +35,39 @@ WeightAverage::WeightAverage(const torch::nn::Module& module,
     : parameters_(parameters), decay_(decay) {
   LOCKSTEP_CHECK(decay >= 0 && decay < 1, "an averaging decay of {}", decay);
   const at::NoGradGuard no_grad;
-  pairs_.emplace_back(parameters.master(), parameters.master().clone());
-  for (const at::Tensor& buffer : module.buffers()) pairs_.emplace_back(buffer, buffer.clone());
+  const auto add = [](Tensors& tensors, const at::Tensor& current) {
+    tensors.current.push_back(current);
+    tensors.average.push_back(current.clone());
+  };
+  add(averaged_, parameters.master());
+  for (const at::Tensor& buffer : module.buffers())
+    add(buffer.is_floating_point() ? averaged_ : copied_, buffer);
+}
+
+void WeightAverage::Tensors::copy() {
+  if (!current.empty()) at::_foreach_copy_(average, current);
 }
 
 void WeightAverage::restart() {
   const at::NoGradGuard no_grad;
-  for (auto& [current, average] : pairs_) average.copy_(current);
+  for (Tensors* tensors : {&averaged_, &copied_}) tensors->copy();
 }
 
 void WeightAverage::update() {
   const at::NoGradGuard no_grad;
-  // One launch on a GPU for all that is averaged, and one for the counters.
-  std::vector<at::Tensor> averages, weights, copies, counters;
-  for (auto& [current, average] : pairs_) {
-    (current.is_floating_point() ? weights : counters).push_back(current);
-    (current.is_floating_point() ? averages : copies).push_back(average);
-  }
-  at::_foreach_lerp_(averages, weights, 1.0 - decay_);
-  if (!counters.empty()) at::_foreach_copy_(copies, counters);
+  // One launch on a GPU for each of the two.
+  at::_foreach_lerp_(averaged_.average, averaged_.current, 1.0 - decay_);
+  copied_.copy();
 }
 
 void WeightAverage::swap() {
   const at::NoGradGuard no_grad;
-  for (auto& [current, average] : pairs_) {
-    const at::Tensor kept = current.clone();
-    current.copy_(average);
-    average.copy_(kept);
+  for (Tensors* tensors : {&averaged_, &copied_}) {
+    for (size_t i = 0; i < tensors->current.size(); ++i) {
+      const at::Tensor kept = tensors->current[i].clone();
+      tensors->current[i].copy_(tensors->average[i]);
+      tensors->average[i].copy_(kept);
+    }
   }
   parameters_.refresh_leaves();
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "lockstep/core/training/flat_parameters.h"
@@ -31,8 +30,13 @@ class WeightAverage {
  private:
   FlatParameters& parameters_;
   double decay_;
-  // The model's tensor and its average: the flat master, then each buffer.
-  std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;
+  // The model's, and the average of each at the same place.
+  struct Tensors {
+    std::vector<at::Tensor> current, average;
+    void copy();  // the current ones become the averages
+  };
+  Tensors averaged_;  // the flat master and the floating-point buffers
+  Tensors copied_;    // the other buffers
 };
 
 // The part of an average after so many updates that is still the weights it began with.

@@ -22,11 +22,18 @@ struct GradientReducer::Impl {
       missing;  // by bucket: parameters whose gradient of this backward is still to come
   std::vector<bool> arrived;  // by entry, within this backward
   std::vector<bool> filled;   // by entry: the flat view holds a gradient of this update
+  struct Moves {
+    std::vector<at::Tensor> places, gradients;
+    void clear() {
+      places.clear();
+      gradients.clear();
+    }
+  };
   // By bucket, on a GPU alone: gradients that wait for the others of their bucket, to be moved by
   // one launch. A CPU moves each at once, while it lies in the caches.
   struct Waiting {
-    std::vector<size_t> entries;
-    std::vector<at::Tensor> gradients;
+    Moves first;    // of this update: copied
+    Moves further;  // added
   };
   std::vector<Waiting> waiting;
   std::vector<std::unique_ptr<PendingWork>> pending;
@@ -49,36 +56,33 @@ struct GradientReducer::Impl {
   void on_gradient(size_t index) {
     const FlatEntry& entry = parameters.entries()[index];
     const auto bucket = static_cast<size_t>(entry.bucket);
+    Moves& moves = filled[index] ? waiting[bucket].further : waiting[bucket].first;
+    moves.places.push_back(entry.gradient);
     // Left undefined, the next gradient is handed over without a copy.
-    waiting[bucket].gradients.push_back(std::exchange(entry.leaf.mutable_grad(), {}));
-    waiting[bucket].entries.push_back(index);
+    moves.gradients.push_back(std::exchange(entry.leaf.mutable_grad(), {}));
+    filled[index] = true;
     const bool again = arrived[index];  // a parameter used twice: its hook fires once, but be safe
     if (!again) --missing[bucket];
     arrived[index] = true;
-    if (again || missing[bucket] == 0 || !entry.gradient.is_cuda()) move_waiting(bucket);
+    if (missing[bucket] == 0 || !entry.gradient.is_cuda()) move_waiting(waiting[bucket]);
     if (again) return;
     if (last_backward) start_complete_buckets();
     communicator.make_progress();
   }
 
   // What waits in a bucket to its flat places.
-  void move_waiting(size_t bucket) {
+  static void move_waiting(Waiting& bucket) {
     const at::NoGradGuard no_grad;
-    std::vector<at::Tensor> first, first_gradients, further, further_gradients;
-    for (size_t i = 0; i < waiting[bucket].entries.size(); ++i) {
-      const size_t index = waiting[bucket].entries[i];
-      (filled[index] ? further : first).push_back(parameters.entries()[index].gradient);
-      (filled[index] ? further_gradients : first_gradients).push_back(waiting[bucket].gradients[i]);
-      filled[index] = true;
-    }
-    if (!first.empty()) at::_foreach_copy_(first, first_gradients);
-    if (!further.empty()) at::_foreach_add_(further, further_gradients);
-    waiting[bucket] = {};
+    auto& [first, further] = bucket;
+    if (!first.places.empty()) at::_foreach_copy_(first.places, first.gradients);
+    if (!further.places.empty()) at::_foreach_add_(further.places, further.gradients);
+    first.clear();
+    further.clear();
   }
 
   // Those of a bucket that backward has left incomplete, too.
   void move_all_waiting() {
-    for (size_t b = 0; b < waiting.size(); ++b) move_waiting(b);
+    for (Waiting& bucket : waiting) move_waiting(bucket);
   }
 
   // All but the last bucket, which waits for the extras.

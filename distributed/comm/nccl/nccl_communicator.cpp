@@ -86,7 +86,18 @@ class NcclCommunicator final : public Communicator {
     check_nccl(ncclCommInitRank(&comm_, world_size_, id, rank_), label);
   }
 
-  ~NcclCommunicator() override { end(); }
+  // In good order after everything is done; while an exception is under way peers may be lost, so
+  // kernels that wait for them must go.
+  ~NcclCommunicator() override {
+    const bool failed = std::uncaught_exceptions() > 0 || std::current_exception();
+    const Watchdog::Guard deadline = watchdog_.watch(failed ? "aborting NCCL" : "ending NCCL");
+    if (failed) {
+      ncclCommAbort(comm_);
+    } else {
+      ncclCommFinalize(comm_);
+      ncclCommDestroy(comm_);
+    }
+  }
 
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
@@ -123,21 +134,6 @@ class NcclCommunicator final : public Communicator {
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
     ready.block(stream_);
     check_nccl(call(), label);
-  }
-
-  // In good order after everything is done; while an exception is under way peers may be lost, so
-  // kernels that wait for them must go.
-  void end() {
-    if (comm_ == nullptr) return;
-    const bool failed = std::uncaught_exceptions() > 0 || std::current_exception();
-    const Watchdog::Guard deadline = watchdog_.watch(failed ? "aborting NCCL" : "ending NCCL");
-    if (failed) {
-      ncclCommAbort(comm_);
-    } else {
-      ncclCommFinalize(comm_);
-      ncclCommDestroy(comm_);
-    }
-    comm_ = nullptr;
   }
 
   Watchdog& watchdog_;

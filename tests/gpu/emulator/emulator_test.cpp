@@ -49,6 +49,10 @@ TEST(EmulatorDeathTest, CatchesBarriersThatNotAllThreadsReach) {
   EXPECT_DEATH(run_mirror(Fault::kEarlyReturn), "a thread has returned before a barrier");
 }
 
+TEST(EmulatorDeathTest, CatchesALaunchBeyondAGpusLimits) {
+  EXPECT_DEATH(last_block_sum(0, nullptr, nullptr, nullptr), "a launch of no blocks");
+}
+
 TEST(EmulatorDeathTest, CatchesAReadBehindDeviceMemory) {
   const test::GuardedMemory<int> in(60);
   std::vector<int> out(64);

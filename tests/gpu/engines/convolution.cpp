@@ -3,9 +3,6 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
 
-#include <algorithm>
-#include <map>
-
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/training/flat_parameters.h"

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "tests/gpu/kernels/guarded_memory.h"
 
@@ -28,37 +28,32 @@ inline uint16_t bf16_from_float(float value) {
 class Numbers {
  public:
   Numbers(bool bf16, size_t count, size_t shift)
-      : bf16_(bf16), count_(count), bytes_(count * (bf16 ? 2 : 4)) {
-    if (bf16) {
-      half_ = std::make_unique<GuardedMemory<uint16_t>>(count, shift);
-    } else {
-      single_ = std::make_unique<GuardedMemory<float>>(count, shift);
-    }
-  }
-  void* data() const {
-    return bf16_ ? static_cast<void*>(half_->data()) : static_cast<void*>(single_->data());
-  }
-  size_t size() const { return count_; }
+      : bf16_(bf16), memory_(count * width(), shift * width()) {}
+  void* data() const { return memory_.data(); }
   double operator[](size_t i) const {
-    return bf16_ ? static_cast<double>(bf16_to_float((*half_)[i]))
-                 : static_cast<double>((*single_)[i]);
+    return bf16_ ? bf16_to_float(*place<uint16_t>(i)) : *place<float>(i);
   }
   void set(size_t i, double value) {
+    const auto single = static_cast<float>(value);
     if (bf16_) {
-      (*half_)[i] = bf16_from_float(static_cast<float>(value));
+      *place<uint16_t>(i) = bf16_from_float(single);
     } else {
-      (*single_)[i] = static_cast<float>(value);
+      *place<float>(i) = single;
     }
   }
   bool same_bits(const Numbers& other) const {
-    return std::memcmp(data(), other.data(), bytes_) == 0;
+    return std::memcmp(data(), other.data(), memory_.size()) == 0;
   }
 
  private:
+  size_t width() const { return bf16_ ? 2 : 4; }
+  template <typename T>
+  T* place(size_t i) const {
+    return static_cast<T*>(data()) + i;
+  }
+
   bool bf16_;
-  size_t count_, bytes_;
-  std::unique_ptr<GuardedMemory<uint16_t>> half_;
-  std::unique_ptr<GuardedMemory<float>> single_;
+  GuardedMemory<std::byte> memory_;
 };
 
 // The distance between neighbouring numbers of the type at `value`.

@@ -20,12 +20,7 @@ def settings(assignments):
 
 
 class PretendedGpu(ProgramTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.data = cls.folder / "small.h5"
-        result = run("data", "synth", cls.data, "--train", 100, "--test", 20)
-        assert result.returncode == 0, result.stderr
+    IMAGES = (100, 20)
 
     def run_of(self, name, *options, ranks=0, **assignments):
         """The events of a training that ended well."""

@@ -33,12 +33,7 @@ def write_safetensors(path, header, tensors):
 
 
 class Advice(program_fixture.ProgramTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.data = cls.folder / "small.h5"
-        result = run("data", "synth", cls.data, "--train", 120, "--test", 20)
-        assert result.returncode == 0, result.stderr
+    IMAGES = (120, 20)
 
     def train(self, *words, run_dir=None, ranks=0, code=0):
         """`words`: keys with values, and options as they were printed."""

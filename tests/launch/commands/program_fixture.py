@@ -27,12 +27,15 @@ def run(*arguments, ranks=0, **variables):
 
 
 class ProgramTest(unittest.TestCase):
+    IMAGES = (410, 101)  # of the set, to train on and to test
+
     @classmethod
     def setUpClass(cls):
         cls.holder = tempfile.TemporaryDirectory(prefix="lockstep-cli-")
         cls.folder = pathlib.Path(cls.holder.name)
         cls.data = cls.folder / "set.h5"
-        result = run("data", "synth", cls.data, "--train", 410, "--test", 101)
+        train, test = cls.IMAGES
+        result = run("data", "synth", cls.data, "--train", train, "--test", test)
         assert result.returncode == 0, result.stderr
 
     @classmethod
