@@ -71,13 +71,16 @@ TorchOptimizer reference_optimizer(const torch::nn::Sequential& module,
   for (const at::Tensor& parameter : module->parameters()) {
     (parameter.dim() > 1 ? weights : others).push_back(parameter);
   }
-  TorchOptions for_others = options;
-  if (!decay_norms_and_biases) for_others.weight_decay(0.0);
+  TorchOptions without_decay = options;
+  without_decay.weight_decay(0.0);
+  const TorchOptions for_others = decay_norms_and_biases ? options : without_decay;
+  // LibTorch 2.15 gives the optimizer's own options to a group wherever the group's are those of a
+  // new object, as SGD's decay of 0 is: the optimizer's must not be what a group is without.
   return TorchOptimizer(
       std::vector<torch::optim::OptimizerParamGroup>{
           {weights, std::make_unique<TorchOptions>(options)},
           {others, std::make_unique<TorchOptions>(for_others)}},
-      options);
+      without_decay);
 }
 
 // 20 steps with a changing rate on both sides; the weights must agree after each.
