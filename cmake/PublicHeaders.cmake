@@ -3,6 +3,7 @@
 set(lockstep_public_headers
   core/base/durable_file.h
   core/base/error.h
+  core/base/image_groups.h
   core/base/named_enum.h
   core/base/sha256.h
   core/config/choice.h

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <type_traits>
 
@@ -27,9 +28,17 @@ struct alignas(sizeof(T) * kVector) Pack {
   T value[kVector];
 };
 
+// The 16 bytes of a whole pack are told to be read-only, so that loads may overtake stores.
 template <typename T, int kVector>
 __device__ void load(const void* from, int64_t at, float (&out)[kVector]) {
-  const auto pack = *reinterpret_cast<const Pack<T, kVector>*>(static_cast<const T*>(from) + at);
+  const auto* place = reinterpret_cast<const Pack<T, kVector>*>(static_cast<const T*>(from) + at);
+  Pack<T, kVector> pack;
+  if constexpr (sizeof pack == sizeof(uint4)) {
+    const uint4 bits = __ldg(reinterpret_cast<const uint4*>(place));
+    memcpy(&pack, &bits, sizeof pack);
+  } else {
+    pack = *place;
+  }
 #pragma unroll
   for (int i = 0; i < kVector; ++i) out[i] = to_float(pack.value[i]);
 }
@@ -39,28 +48,123 @@ __device__ void store(void* to, int64_t at, const float (&in)[kVector]) {
   Pack<T, kVector> pack;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) from_float(in[i], &pack.value[i]);
-  *reinterpret_cast<Pack<T, kVector>*>(static_cast<T*>(to) + at) = pack;
+  auto* place = reinterpret_cast<Pack<T, kVector>*>(static_cast<T*>(to) + at);
+  if constexpr (sizeof pack == sizeof(uint4)) {
+    uint4 bits;
+    memcpy(&bits, &pack, sizeof pack);
+    __stwb(reinterpret_cast<uint4*>(place), bits);  // as `=`, which nvcc may cut into four
+  } else {
+    *place = pack;
+  }
+}
+
+// Of neighbouring channels.
+template <int kChannels>
+__device__ void load_channels(const float* from, int64_t channel, float (&out)[kChannels]) {
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) out[i] = from[channel + i];
+}
+
+// A launch's way through an activation. blockIdx.y is a column of neighbouring channels; blockIdx.x
+// is one of `parts` parts of a group's rows, group by group. A thread stays with its channels, so
+// that it reads what it needs of them once.
+template <typename T, bool kChannelsLast, int kValues>
+struct Way {
+  using Type = T;
+  static constexpr int kVector = kValues;                        // of a pack, moved at once
+  static constexpr int kChannels = kChannelsLast ? kValues : 1;  // of a thread
+  // Across a column: what 128 bytes hold.
+  static constexpr int kMaxLanes = kChannelsLast ? 128 / static_cast<int>(sizeof(T)) / kValues : 1;
+
+  Activation shape;
+  int lanes;  // threads across channels; the others stand down rows
+  int parts;
+
+  // The channel of a pack's value.
+  static constexpr int channel_of(int i) { return kChannelsLast ? i : 0; }
+
+  // A row is one pack a thread.
+  constexpr int64_t rows_per_image() const {
+    return kChannelsLast ? shape.spatial : shape.spatial / kVector;
+  }
+  __device__ int64_t offset(int64_t row, int64_t channel) const {
+    if constexpr (kChannelsLast) return row * shape.channels + channel;
+    const int64_t packs = shape.spatial / kVector;
+    return (row / packs * shape.channels + channel) * shape.spatial + row % packs * kVector;
+  }
+  // The first value of a channel in a group, which must not be empty.
+  __device__ int64_t first_offset(int64_t group, int64_t channel) const {
+    return offset(shape.groups.begin(group) * rows_per_image(), channel);
+  }
+
+  __device__ int64_t column_begin() const {
+    return blockIdx.y * static_cast<int64_t>(lanes) * kChannels;
+  }
+  __device__ int column_width() const {
+    const int64_t left = shape.channels - column_begin();
+    return left < lanes * kChannels ? static_cast<int>(left) : lanes * kChannels;
+  }
+};
+
+// What a thread goes through: rows begin, begin + step, … below end; none where it has no channels.
+struct ThreadRows {
+  int64_t group, channel, begin, end, step;
+  int down;  // the thread's own among the block's rows
+};
+template <typename Way>
+__device__ ThreadRows rows_of_thread(const Way& way) {
+  const int lane = static_cast<int>(threadIdx.x) % way.lanes;
+  const int down = static_cast<int>(threadIdx.x) / way.lanes, height = kThreads / way.lanes;
+  const int group = static_cast<int>(blockIdx.x) / way.parts;
+  const int part = static_cast<int>(blockIdx.x) % way.parts;
+  const int64_t channel = way.column_begin() + lane * Way::kChannels;
+  const int64_t rows = way.rows_per_image();
+  const int64_t begin =
+      way.shape.groups.begin(group) * rows + part * static_cast<int64_t>(height) + down;
+  const bool works = channel < way.shape.channels && down < height;
+  return {.group = group,
+          .channel = channel,
+          .begin = begin,
+          .end = works ? way.shape.groups.begin(group + 1) * rows : begin,
+          .step = static_cast<int64_t>(way.parts) * height,
+          .down = down};
 }
 
 // x and g, as GradientInput has it.
-template <typename T, int kVector>
-__device__ void load_gradient(const GradientInput& in,
-                              int64_t at,
-                              const int64_t (&channel)[kVector],
-                              float (&x)[kVector],
-                              float (&g)[kVector]) {
-  load<T, kVector>(in.x, at, x);
-  load<T, kVector>(in.dy, at, g);
-  if (!in.relu) return;
-  float y[kVector];
-  if (in.y) load<T, kVector>(in.y, at, y);
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    const float out =
-        in.y ? y[i] : fmaf(x[i], in.affine.scale[channel[i]], in.affine.offset[channel[i]]);
-    if (out <= 0.0f) g[i] = 0.0f;
+template <typename Way>
+struct Gradient {
+  GradientInput in;
+
+  // Of a thread's channels.
+  struct Constants {
+    float scale[Way::kChannels], offset[Way::kChannels];
+  };
+  __device__ Constants constants(int64_t channel) const {
+    Constants of{};
+    if (in.relu && !in.y) {
+      load_channels(in.affine.scale, channel, of.scale);
+      load_channels(in.affine.offset, channel, of.offset);
+    }
+    return of;
   }
-}
+
+  __device__ void load_both(int64_t at,
+                            const Constants& of,
+                            float (&x)[Way::kVector],
+                            float (&g)[Way::kVector]) const {
+    using T = typename Way::Type;
+    load<T, Way::kVector>(in.x, at, x);
+    load<T, Way::kVector>(in.dy, at, g);
+    if (!in.relu) return;
+    float y[Way::kVector];
+    if (in.y) load<T, Way::kVector>(in.y, at, y);
+#pragma unroll
+    for (int i = 0; i < Way::kVector; ++i) {
+      const int c = Way::channel_of(i);
+      if ((in.y ? y[i] : fmaf(x[i], of.scale[c], of.offset[c])) <= 0.0f) g[i] = 0.0f;
+    }
+  }
+};
 
 // Calls `call(T, vector width)` with packs of 16 bytes where those neither straddle channels nor
 // stand unaligned in `memory`, else with single values.
@@ -77,6 +181,47 @@ void with_type(const Activation& shape, std::initializer_list<const void*> memor
   }
   if (packs) return call(float{}, std::integral_constant<int, 4>{});
   call(float{}, std::integral_constant<int, 1>{});
+}
+
+// At least so many rows a thread.
+constexpr int64_t kThreadRows = 4;
+
+template <typename Way>
+Way way_through(const Activation& shape, int64_t most_blocks) {
+  const int64_t packs = shape.channels / Way::kChannels;
+  const int64_t lanes = packs < Way::kMaxLanes ? packs : Way::kMaxLanes;
+  const int64_t columns = (packs + lanes - 1) / lanes;
+  Way way{shape, static_cast<int>(lanes), 1};
+  // Of the largest of all groups, these or others': a group's sums then hang on the group alone.
+  const int64_t rows = shape.groups.largest() * way.rows_per_image();
+  const int64_t rows_of_block = kThreads / lanes * kThreadRows;
+  const int64_t wanted = (rows + rows_of_block - 1) / rows_of_block;
+  const int64_t most = most_blocks < columns ? 1 : most_blocks / columns;
+  way.parts = static_cast<int>(wanted < 1 ? 1 : wanted < most ? wanted : most);
+  return way;
+}
+
+// Calls `call(way)`; a group gets at most `most_blocks` blocks.
+template <typename Call>
+void with_way(const Activation& shape,
+              std::initializer_list<const void*> memory,
+              int64_t most_blocks,
+              Call&& call) {
+  with_type(shape, memory, [&](auto type, auto width) {
+    using T = decltype(type);
+    if (shape.channels_last) {
+      call(way_through<Way<T, true, width.value>>(shape, most_blocks));
+    } else {
+      call(way_through<Way<T, false, width.value>>(shape, most_blocks));
+    }
+  });
+}
+
+template <typename Way>
+dim3 grid_of(const Way& way) {
+  const int64_t width = static_cast<int64_t>(way.lanes) * Way::kChannels;
+  return dim3(static_cast<unsigned>(way.shape.groups.count * way.parts),
+              static_cast<unsigned>((way.shape.channels + width - 1) / width));
 }
 
 inline cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }

@@ -1,5 +1,5 @@
 // CUDA kernels of fused batch normalisation: plain device memory, no LibTorch. `stream` is a
-// cudaStream_t.
+// cudaStream_t. Each function is one launch, whatever the number of groups.
 #pragma once
 
 #include <cstdint>
@@ -9,25 +9,51 @@
 
 namespace lockstep::kernels::cuda {
 
-// float32 values of scratch memory that the two sums need (partial sums of the blocks of their
-// first stage).
-int64_t scratch_floats(const Activation& shape);
+// What sums need beside their operands.
+struct Workspace {
+  float* partial_sums;  // need not be initialised
+  unsigned* tickets;    // zero before a launch and after it; for launches that follow one another
+};
+// How many of each.
+struct WorkspaceSize {
+  int64_t partial_sums, tickets;
+};
+WorkspaceSize workspace_size(const Activation& shape);
 
-// moments: [2C + 1] double: Σ x, Σ x², values per channel.
-void moments(const Activation& shape, const void* x, float* scratch, double* moments, void* stream);
-
-// sums: [2C] double: Σ g, Σ g (x - mean).
-void gradient_sums(const Activation& shape,
-                   const GradientTerms& terms,
-                   float* scratch,
-                   double* sums,
-                   void* stream);
-
-// The formulas for all channels.
-void coefficients(const CoefficientsOfMoments& formula, void* stream);
-void slopes(const SlopesOfSums& formula, void* stream);
+// formula.moments; and with statistics() all else of the formula, and what is added to
+// `contribution` (null: nothing is).
+void moments(const Activation& shape,
+             const void* x,
+             const CoefficientsOfMoments& formula,
+             const Workspace& workspace,
+             void* stream);
+void statistics(const Activation& shape,
+                const void* x,
+                const CoefficientsOfMoments& formula,
+                const StatisticsContribution* contribution,
+                const Workspace& workspace,
+                void* stream);
+// The same from formula.moments.
+void coefficients(const CoefficientsOfMoments& formula,
+                  const StatisticsContribution* contribution,
+                  void* stream);
 
 void apply(const Activation& shape, const ForwardMap& map, void* stream);
+
+// formula.sums, dweight, dbias; and with gradients() its slopes.
+void gradient_sums(const Activation& shape,
+                   const GradientTerms& terms,
+                   const GradientsOfSums& formula,
+                   const Workspace& workspace,
+                   void* stream);
+void gradients(const Activation& shape,
+               const GradientTerms& terms,
+               const GradientsOfSums& formula,
+               const Workspace& workspace,
+               void* stream);
+// The slopes from formula.sums.
+void slopes(const GradientsOfSums& formula, void* stream);
+
 void input_gradient(const Activation& shape, const BackwardMap& map, void* stream);
 
 }  // namespace lockstep::kernels::cuda

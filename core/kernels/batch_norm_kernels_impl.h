@@ -221,8 +221,8 @@ void backward_apply(const Activation& shape, const BackwardMap& map, RowRange ra
                 range,
                 Backward<T, kMask>{Gradient<T, kMask>(map.in),
                                    map.slopes,
-                                   map.slopes + shape.channels,
-                                   map.slopes + 2 * shape.channels,
+                                   map.slopes + shape.group_stride,
+                                   map.slopes + 2 * shape.group_stride,
                                    values<T>(map.dx)});
     });
   });

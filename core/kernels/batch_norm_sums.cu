@@ -1,5 +1,6 @@
-// Sums run in two stages without atomics, so that they repeat bit for bit: blocks write float32
-// partial sums about a shift, then a second kernel adds them in float64, in a fixed order.
+// Sums run in one launch and repeat bit for bit: blocks write float32 partial sums; the last block
+// of a group and column to be done adds those up in float64, in a fixed order, and the last of all
+// groups of a column adds up what groups have in common.
 #include "lockstep/core/kernels/batch_norm_device.cuh"
 #include "lockstep/core/kernels/batch_norm_formulas.h"
 #include "lockstep/core/kernels/batch_norm_kernels_cuda.h"
@@ -7,222 +8,338 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-// Channels of a block of the second stage: one 32-byte sector of each partial sum.
-constexpr int kFinishChannels = 8;
-constexpr int kFinishRows = kThreads / kFinishChannels;
-// Of a first stage: enough to fill the largest devices with a few blocks an SM.
-constexpr int64_t kMaxBlocks = 512;
+constexpr int64_t kMaxBlocks = 512;  // a group
 
-// What a first stage adds up at one place.
-template <typename T, int kVector>
+struct Pair {
+  double first = 0, second = 0;
+};
+
+// What is added up at each place: x - shift and its square, the shift being the channel's first
+// value in the group, so that a large mean does not cancel.
+template <typename Way>
 struct Moments {
   const void* x;
-  int64_t spatial_of_first;  // distance between the first image's channels: where the shifts stand
-  __device__ void operator()(int64_t at,
-                             const int64_t (&channel)[kVector],
-                             float (&first)[kVector],
-                             float (&second)[kVector]) const {
-    float v[kVector];
-    load<T, kVector>(x, at, v);
+
+  struct Constants {
+    float shift[Way::kChannels];
+  };
+  __device__ Constants constants(const Way& way, int64_t group, int64_t channel) const {
+    Constants of;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      const float d = v[i] - to_float(static_cast<const T*>(x)[channel[i] * spatial_of_first]);
+    for (int i = 0; i < Way::kChannels; ++i) of.shift[i] = shift(way, group, channel + i);
+    return of;
+  }
+  __device__ void operator()(int64_t at,
+                             const Constants& of,
+                             float (&first)[Way::kVector],
+                             float (&second)[Way::kVector]) const {
+    float v[Way::kVector];
+    load<typename Way::Type, Way::kVector>(x, at, v);
+#pragma unroll
+    for (int i = 0; i < Way::kVector; ++i) {
+      const float d = v[i] - of.shift[Way::channel_of(i)];
       first[i] += d;
       second[i] += d * d;
     }
   }
+
+  __device__ float shift(const Way& way, int64_t group, int64_t channel) const {
+    return to_float(static_cast<const typename Way::Type*>(x)[way.first_offset(group, channel)]);
+  }
 };
 
-template <typename T, int kVector>
+// g and g (x - mean); also writes g where it is wanted.
+template <typename Way>
 struct Gradients {
   GradientTerms terms;
+
+  struct Constants {
+    typename Gradient<Way>::Constants gradient;
+    float mean[Way::kChannels];
+  };
+  __device__ Constants constants(const Way& way, int64_t group, int64_t channel) const {
+    const GradientTerms of_group = terms.of_group(group, way.shape.group_stride);
+    Constants of{Gradient<Way>{of_group.in}.constants(channel), {}};
+    load_channels(of_group.mean, channel, of.mean);
+    return of;
+  }
   __device__ void operator()(int64_t at,
-                             const int64_t (&channel)[kVector],
-                             float (&first)[kVector],
-                             float (&second)[kVector]) const {
-    float x[kVector], g[kVector];
-    load_gradient<T, kVector>(terms.in, at, channel, x, g);
-    if (terms.masked) store<T, kVector>(terms.masked, at, g);
+                             const Constants& of,
+                             float (&first)[Way::kVector],
+                             float (&second)[Way::kVector]) const {
+    float x[Way::kVector], g[Way::kVector];
+    Gradient<Way>{terms.in}.load_both(at, of.gradient, x, g);
+    if (terms.masked) store<typename Way::Type, Way::kVector>(terms.masked, at, g);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) {
+    for (int i = 0; i < Way::kVector; ++i) {
       first[i] += g[i];
-      second[i] += g[i] * (x[i] - terms.mean[channel[i]]);
+      second[i] += g[i] * (x[i] - of.mean[Way::channel_of(i)]);
     }
   }
 };
 
-// First stage, channels-last. A block has `lanes` threads across channels and kThreads / lanes down
-// rows; blockIdx.y steps over channels where there are more than one row of lanes. scratch:
-// [gridDim.x][2][channels].
-template <int kVector, typename Term>
-__global__ void sums_channels_last(
-    Term term, int64_t rows, int64_t channels, int lanes, float* scratch) {
-  __shared__ float shared[2][kThreads * kVector];
-  const int lane = threadIdx.x % lanes, down = threadIdx.x / lanes, height = kThreads / lanes;
-  const int64_t c = (blockIdx.y * static_cast<int64_t>(lanes) + lane) * kVector;
-  float first[kVector] = {}, second[kVector] = {};
-  if (c < channels && down < height) {
-    int64_t channel[kVector];
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) channel[i] = c + i;
-    for (int64_t row = blockIdx.x * static_cast<int64_t>(height) + down; row < rows;
-         row += static_cast<int64_t>(gridDim.x) * height) {
-      term(row * channels + c, channel, first, second);
-    }
+// What becomes of the sums. group() gets those of one group's channel; then, where there is
+// anything to add up over groups, column() gets the sums of term() over them.
+template <typename Way>
+struct FinishMoments {
+  Moments<Way> moments;
+  CoefficientsOfMoments formula;
+  bool coefficients, contributes;  // or the moments alone
+  StatisticsContribution contribution;
+  double images_with_variance;
+
+  __device__ bool has_column() const { return contributes; }
+  __device__ void group(const Way& way, int64_t g, int64_t c, Pair sums) const {
+    const auto count = static_cast<double>(way.shape.groups.size(g) * way.shape.spatial);
+    const double shift = count > 0 ? moments.shift(way, g, c) : 0.0;
+    move_moments_to_zero(shift, count, sums.first, sums.second);
+    double* of_group = formula.moments_of(g);
+    of_group[c] = sums.first;
+    of_group[formula.channels + c] = sums.second;
+    if (c == 0) of_group[2 * formula.channels] = count;
+    if (coefficients) formula.write(g, c, sums.first, sums.second, count);
   }
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    shared[0][threadIdx.x * kVector + i] = first[i];
-    shared[1][threadIdx.x * kVector + i] = second[i];
+  __device__ Pair term(const Way& way, int64_t g, int64_t c) const {
+    const auto size = static_cast<double>(way.shape.groups.size(g));
+    const int64_t at = g * formula.channels + c;
+    return {size * __ldcg(formula.mean + at), size * __ldcg(formula.unbiased_variance + at)};
   }
+  __device__ void column(const Way& way, int64_t c, Pair sums) const {
+    const auto images = static_cast<double>(way.shape.n);
+    contribution.add(c, sums.first, sums.second, images, images_with_variance);
+  }
+};
+
+template <typename Way>
+struct FinishGradients {
+  GradientsOfSums formula;
+  bool slopes;
+
+  __device__ bool has_column() const { return true; }
+  __device__ void group(const Way&, int64_t g, int64_t c, Pair sums) const {
+    formula.sums_of(g)[c] = sums.first;
+    formula.sums_of(g)[formula.stride + c] = sums.second;
+    if (slopes) formula.write_slopes(g, c, sums.first, sums.second);
+  }
+  __device__ Pair term(const Way&, int64_t g, int64_t c) const {
+    return {__ldcg(formula.sums_of(g) + c),
+            __ldcg(formula.sums_of(g) + formula.stride + c) *
+                formula.inverse_deviation[g * formula.stride + c]};
+  }
+  __device__ void column(const Way&, int64_t c, Pair sums) const {
+    formula.dbias[c] = static_cast<float>(sums.first);
+    formula.dweight[c] = static_cast<float>(sums.second);
+  }
+};
+
+// Whether the calling block is the last of `count` to come here, which then sees what all of them
+// have written before. For all threads at once.
+__device__ bool is_last(unsigned* ticket, unsigned count) {
+  __shared__ int last;
+  __threadfence();
   __syncthreads();
-  if (down != 0 || c >= channels) return;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    float a = 0, b = 0;
-    for (int d = 0; d < height; ++d) {
-      a += shared[0][(d * lanes + lane) * kVector + i];
-      b += shared[1][(d * lanes + lane) * kVector + i];
-    }
-    scratch[(blockIdx.x * 2 + 0) * channels + c + i] = a;
-    scratch[(blockIdx.x * 2 + 1) * channels + c + i] = b;
-  }
+  if (count == 1) return true;
+  if (threadIdx.x == 0) last = atomicInc(ticket, count - 1) == count - 1;
+  __syncthreads();
+  __threadfence();
+  return last != 0;
 }
 
-// First stage, channels-first: block (part, channel) takes every gridDim.x-th image.
-template <typename Term>
-__global__ void sums_channels_first(
-    Term term, int64_t images, int64_t channels, int64_t spatial, float* scratch) {
-  __shared__ float shared[2][kThreads];
-  const int64_t channel[1] = {blockIdx.y};
-  float first[1] = {}, second[1] = {};
-  for (int64_t n = blockIdx.x; n < images; n += gridDim.x) {
-    const int64_t start = (n * channels + channel[0]) * spatial;
-    for (int64_t i = threadIdx.x; i < spatial; i += kThreads)
-      term(start + i, channel, first, second);
+// Adds term(i, channel) over i < count for each of a column's `width` channels, and gives each sum
+// to one thread: use(channel, sums). The order hangs on width and count alone.
+template <typename Term, typename Use>
+__device__ void sum_column(int width, int64_t count, const Term& term, const Use& use) {
+  __shared__ double shared[2][kThreads];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int channel = thread % width, down = thread / width, height = kThreads / width;
+  Pair sums;
+  if (down < height) {
+#pragma unroll 4
+    for (int64_t i = down; i < count; i += height) {
+      const Pair more = term(i, channel);
+      sums.first += more.first;
+      sums.second += more.second;
+    }
   }
-  shared[0][threadIdx.x] = first[0];
-  shared[1][threadIdx.x] = second[0];
-  for (int half = kThreads / 2; half > 0; half /= 2) {
+  __syncthreads();  // a sum before may still be read
+  shared[0][thread] = sums.first;
+  shared[1][thread] = sums.second;
+  for (int rows = height; rows > 1;) {
+    const int half = (rows + 1) / 2;
     __syncthreads();
-    if (threadIdx.x < half) {
-      shared[0][threadIdx.x] += shared[0][threadIdx.x + half];
-      shared[1][threadIdx.x] += shared[1][threadIdx.x + half];
+    if (down < rows - half) {
+      shared[0][thread] = sums.first += shared[0][thread + half * width];
+      shared[1][thread] = sums.second += shared[1][thread + half * width];
     }
+    rows = half;
   }
-  if (threadIdx.x == 0) {
-    scratch[(blockIdx.x * 2 + 0) * channels + channel[0]] = shared[0][0];
-    scratch[(blockIdx.x * 2 + 1) * channels + channel[0]] = shared[1][0];
-  }
+  if (down == 0) use(channel, sums);
 }
 
-// Second stage. Moments: sums about the first values of the channels become sums about zero, and
-// the count follows them (`x` cannot tell moments from gradients: it is null for an empty slice).
-template <typename T, bool kMoments>
-__global__ void finish_sums(const float* scratch,
-                            int64_t parts,
-                            int64_t channels,
-                            const void* x,
-                            int64_t spatial_of_first,
-                            double count,
-                            double* out) {
-  __shared__ double shared[2][kFinishRows][kFinishChannels];
-  const int lane = threadIdx.x % kFinishChannels, row = threadIdx.x / kFinishChannels;
-  const int64_t c = blockIdx.x * static_cast<int64_t>(kFinishChannels) + lane;
-  double first = 0, second = 0;
-  if (c < channels) {
-    for (int64_t p = row; p < parts; p += kFinishRows) {
-      first += scratch[(p * 2 + 0) * channels + c];
-      second += scratch[(p * 2 + 1) * channels + c];
+// A block's partial sums, to partial[block][2][channels].
+template <typename Way, typename Term>
+__device__ void write_partial_sums(const Way& way, const Term& term, float* partial) {
+  constexpr int kChannels = Way::kChannels;
+  __shared__ float shared[2 * kChannels][kThreads];
+  const ThreadRows rows = rows_of_thread(way);
+  float first[Way::kVector] = {}, second[Way::kVector] = {};
+  if (rows.begin < rows.end) {
+    const auto constants = term.constants(way, rows.group, rows.channel);
+#pragma unroll 4
+    for (int64_t row = rows.begin; row < rows.end; row += rows.step)
+      term(way.offset(row, rows.channel), constants, first, second);
+  }
+  // Values of one channel are one sum.
+  for (int i = kChannels; i < Way::kVector; ++i) {
+    first[0] += first[i];
+    second[0] += second[i];
+  }
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    shared[i][thread] = first[i];
+    shared[kChannels + i][thread] = second[i];
+  }
+  for (int height = kThreads / way.lanes; height > 1;) {
+    const int half = (height + 1) / 2;
+    __syncthreads();
+    if (rows.down < height - half) {
+#pragma unroll
+      for (int i = 0; i < kChannels; ++i) {
+        shared[i][thread] = first[i] += shared[i][thread + half * way.lanes];
+        shared[kChannels + i][thread] = second[i] +=
+            shared[kChannels + i][thread + half * way.lanes];
+      }
     }
+    height = half;
   }
-  shared[0][row][lane] = first;
-  shared[1][row][lane] = second;
-  __syncthreads();
-  if (row != 0 || c >= channels) return;
-  for (int r = 1; r < kFinishRows; ++r) {
-    first += shared[0][r][lane];
-    second += shared[1][r][lane];
+  if (rows.down != 0 || rows.channel >= way.shape.channels) return;
+  float* out = partial + blockIdx.x * 2 * way.shape.channels + rows.channel;
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    out[i] = first[i];
+    out[way.shape.channels + i] = second[i];
   }
-  if constexpr (kMoments) {
-    const double s = count > 0 ? to_float(static_cast<const T*>(x)[c * spatial_of_first]) : 0.0;
-    move_moments_to_zero(s, count, first, second);
-    if (c == 0) out[2 * channels] = count;
-  }
-  out[c] = first;
-  out[channels + c] = second;
 }
 
-unsigned finish_blocks(const Activation& shape) {
-  return static_cast<unsigned>((shape.channels + kFinishChannels - 1) / kFinishChannels);
+template <typename Way, typename Term, typename Finish>
+__global__ void __launch_bounds__(kThreads)
+    sum_rows(Way way, Term term, Finish finish, Workspace workspace) {
+  write_partial_sums(way, term, workspace.partial_sums);
+
+  const int64_t groups = way.shape.groups.count, channels = way.shape.channels;
+  const int64_t group = static_cast<int>(blockIdx.x) / way.parts;
+  unsigned* tickets = workspace.tickets + blockIdx.y * (groups + 1);
+  if (!is_last(tickets + group, static_cast<unsigned>(way.parts))) return;
+  const int64_t begin = way.column_begin();
+  const int width = way.column_width();
+  sum_column(
+      width,
+      way.parts,
+      [&](int64_t part, int64_t c) -> Pair {
+        const float* of = workspace.partial_sums + (group * way.parts + part) * 2 * channels;
+        return {__ldcg(of + begin + c), __ldcg(of + channels + begin + c)};
+      },
+      [&](int64_t c, Pair sums) { finish.group(way, group, begin + c, sums); });
+
+  if (!finish.has_column()) return;
+  if (!is_last(tickets + groups, static_cast<unsigned>(groups))) return;
+  sum_column(
+      width,
+      groups,
+      [&](int64_t g, int64_t c) { return finish.term(way, g, begin + c); },
+      [&](int64_t c, Pair sums) { finish.column(way, begin + c, sums); });
 }
 
-int64_t parts_of(const Activation& shape) {
-  const int64_t wanted = shape.channels_last ? (shape.n * shape.spatial + 63) / 64 : shape.n;
-  return wanted < 1 ? 1 : wanted < kMaxBlocks ? wanted : kMaxBlocks;
-}
-
-template <int kVector, typename Term, typename ScalarTerm>
-void first_stage(const Activation& shape,
-                 Term term,
-                 ScalarTerm scalar_term,
-                 float* scratch,
-                 cudaStream_t stream) {
-  const auto parts = static_cast<unsigned>(parts_of(shape));
-  if (shape.channels_last) {
-    const int64_t packs = shape.channels / kVector;
-    const int lanes = static_cast<int>(packs < kThreads ? packs : kThreads);
-    const auto across = static_cast<unsigned>((packs + lanes - 1) / lanes);
-    sums_channels_last<kVector><<<dim3(parts, across), kThreads, 0, stream>>>(
-        term, shape.n * shape.spatial, shape.channels, lanes, scratch);
-  } else {
-    sums_channels_first<<<dim3(parts, static_cast<unsigned>(shape.channels)),
-                          kThreads,
-                          0,
-                          stream>>>(scalar_term, shape.n, shape.channels, shape.spatial, scratch);
+double images_with_variance(const Activation& shape) {
+  int64_t images = 0;
+  for (int64_t g = 0; g < shape.groups.count; ++g) {
+    const int64_t size = shape.groups.size(g);
+    if (size * shape.spatial > 1) images += size;
   }
+  return static_cast<double>(images);
+}
+
+void launch_moments(const Activation& shape,
+                    const void* x,
+                    const CoefficientsOfMoments& formula,
+                    bool coefficients,
+                    const StatisticsContribution* contribution,
+                    const Workspace& workspace,
+                    void* stream) {
+  with_way(shape, {x}, kMaxBlocks, [&](auto way) {
+    using Way = decltype(way);
+    const FinishMoments<Way> finish{{x},
+                                    formula,
+                                    coefficients,
+                                    contribution != nullptr,
+                                    contribution ? *contribution : StatisticsContribution{},
+                                    images_with_variance(shape)};
+    sum_rows<<<grid_of(way), kThreads, 0, stream_of(stream)>>>(
+        way, Moments<Way>{x}, finish, workspace);
+  });
+}
+
+void launch_gradients(const Activation& shape,
+                      const GradientTerms& terms,
+                      const GradientsOfSums& formula,
+                      bool slopes,
+                      const Workspace& workspace,
+                      void* stream) {
+  const GradientInput& in = terms.in;
+  with_way(shape, {in.x, in.dy, in.y, terms.masked}, kMaxBlocks, [&](auto way) {
+    using Way = decltype(way);
+    sum_rows<<<grid_of(way), kThreads, 0, stream_of(stream)>>>(
+        way, Gradients<Way>{terms}, FinishGradients<Way>{formula, slopes}, workspace);
+  });
 }
 
 }  // namespace
 
-int64_t scratch_floats(const Activation& shape) { return parts_of(shape) * 2 * shape.channels; }
+WorkspaceSize workspace_size(const Activation& shape) {
+  WorkspaceSize size{};
+  // Packs of one value make the most parts.
+  const auto measure = [&](auto way) {
+    const dim3 grid = grid_of(way);
+    size = {static_cast<int64_t>(grid.x) * 2 * shape.channels,
+            static_cast<int64_t>(grid.y) * (shape.groups.count + 1)};
+  };
+  const void* unaligned = reinterpret_cast<const void*>(1);
+  with_way(shape, {unaligned}, kMaxBlocks, measure);
+  return size;
+}
 
-void moments(const Activation& shape, const void* x, float* scratch, double* out, void* stream) {
-  const int64_t first = shape.channels_last ? 1 : shape.spatial;
-  with_type(shape, {x}, [&](auto type, auto width) {
-    using T = decltype(type);
-    first_stage<width.value>(shape,
-                             Moments<T, width.value>{x, first},
-                             Moments<T, 1>{x, first},
-                             scratch,
-                             stream_of(stream));
-    finish_sums<T, true><<<finish_blocks(shape), kThreads, 0, stream_of(stream)>>>(
-        scratch,
-        parts_of(shape),
-        shape.channels,
-        x,
-        first,
-        static_cast<double>(shape.n * shape.spatial),
-        out);
-  });
+void moments(const Activation& shape,
+             const void* x,
+             const CoefficientsOfMoments& formula,
+             const Workspace& workspace,
+             void* stream) {
+  launch_moments(shape, x, formula, false, nullptr, workspace, stream);
+}
+
+void statistics(const Activation& shape,
+                const void* x,
+                const CoefficientsOfMoments& formula,
+                const StatisticsContribution* contribution,
+                const Workspace& workspace,
+                void* stream) {
+  launch_moments(shape, x, formula, true, contribution, workspace, stream);
 }
 
 void gradient_sums(const Activation& shape,
                    const GradientTerms& terms,
-                   float* scratch,
-                   double* out,
+                   const GradientsOfSums& formula,
+                   const Workspace& workspace,
                    void* stream) {
-  const GradientInput& in = terms.in;
-  with_type(shape, {in.x, in.dy, in.y, terms.masked}, [&](auto type, auto width) {
-    using T = decltype(type);
-    first_stage<width.value>(shape,
-                             Gradients<T, width.value>{terms},
-                             Gradients<T, 1>{terms},
-                             scratch,
-                             stream_of(stream));
-    finish_sums<T, false><<<finish_blocks(shape), kThreads, 0, stream_of(stream)>>>(
-        scratch, parts_of(shape), shape.channels, nullptr, 0, 0.0, out);
-  });
+  launch_gradients(shape, terms, formula, false, workspace, stream);
+}
+
+void gradients(const Activation& shape,
+               const GradientTerms& terms,
+               const GradientsOfSums& formula,
+               const Workspace& workspace,
+               void* stream) {
+  launch_gradients(shape, terms, formula, true, workspace, stream);
 }
 
 }  // namespace lockstep::kernels::cuda

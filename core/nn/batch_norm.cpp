@@ -39,6 +39,7 @@ at::Tensor batch_norm_eval(const BatchNormInput& in,
   const at::MemoryFormat format = layout_of(in.x);
   return batch_norm_passes(in.x.device())
       .apply({.x = in_layout(in.x, format),
+              .groups = {.images = in.x.size(0)},
               .scale = scale,
               .offset = in.bias - running_mean * scale,
               .residual = in_layout(in.residual, format),
@@ -68,10 +69,9 @@ at::Tensor BatchNorm::forward(const at::Tensor& x,
     LOCKSTEP_CHECK(!extras.into.defined(), "running statistics normalise into new tensors only");
     return batch_norm_eval(input, running_mean, running_var);
   }
-  std::vector<BatchNormPart> parts;
-  if (extras.into.defined()) parts.push_back({num_channels_, extras.into});
-  const BatchNormResult result = batch_norm_train(input, context.statistics_exchange, parts);
-  keep(result.mean, result.unbiased_variance, result.has_variance, x.size(0));
+  const BatchNormResult result = batch_norm_train(
+      input, context.statistics_exchange, {{num_channels_, extras.into, contribution_}});
+  move_running_statistics(result.mean, result.unbiased_variance, result.has_variance);
   return result.y[0];
 }
 
@@ -87,7 +87,7 @@ std::vector<at::Tensor> BatchNorm::forward_together(const at::Tensor& x,
                    "batch norms are taken together in training, where they have one epsilon");
     weights.push_back(layers[i]->weight);
     biases.push_back(layers[i]->bias);
-    parts.push_back({layers[i]->num_channels_, into[i]});
+    parts.push_back({layers[i]->num_channels_, into[i], layers[i]->contribution_});
   }
   const BatchNormResult result = batch_norm_train({.x = x,
                                                    .weight = at::cat(weights),
@@ -99,31 +99,23 @@ std::vector<at::Tensor> BatchNorm::forward_together(const at::Tensor& x,
   int64_t begin = 0;
   for (BatchNorm* layer : layers) {
     const int64_t channels = layer->num_channels_;
-    layer->keep(result.mean.narrow(0, begin, channels),
-                result.unbiased_variance.narrow(0, begin, channels),
-                result.has_variance,
-                x.size(0));
+    layer->move_running_statistics(result.mean.narrow(1, begin, channels),
+                                   result.unbiased_variance.narrow(1, begin, channels),
+                                   result.has_variance);
     begin += channels;
   }
   return result.y;
 }
 
-void BatchNorm::keep(const at::Tensor& mean,
-                     const at::Tensor& unbiased_variance,
-                     const at::Tensor& has_variance,
-                     int64_t num_images) {
+// As PyTorch does, where nothing collects the contributions.
+void BatchNorm::move_running_statistics(const at::Tensor& mean,
+                                        const at::Tensor& unbiased_variance,
+                                        const at::Tensor& has_variance) {
+  if (contribution_.mean_sum.defined()) return;
   const at::NoGradGuard no_grad;
-  const auto images = static_cast<double>(num_images);
-  if (!contribution_.mean_sum.defined()) {
-    running_mean.lerp_(mean, momentum_);
-    running_var.add_((unbiased_variance - running_var) * has_variance, momentum_);
-    num_batches_tracked.add_(1);
-  } else if (num_images > 0) {
-    contribution_.mean_sum.add_(mean, images);
-    contribution_.mean_images.add_(images);
-    contribution_.variance_sum.add_(unbiased_variance, images);  // 0 without a variance
-    contribution_.variance_images.add_(has_variance, images);
-  }
+  running_mean.lerp_(mean[0], momentum_);
+  running_var.add_((unbiased_variance[0] - running_var) * has_variance, momentum_);
+  num_batches_tracked.add_(1);
 }
 
 }  // namespace lockstep

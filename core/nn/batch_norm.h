@@ -11,27 +11,40 @@
 
 #include <torch/nn/module.h>
 
+#include <optional>
 #include <vector>
 
+#include "lockstep/core/base/image_groups.h"
 #include "lockstep/core/nn/step_context.h"
 
 namespace lockstep {
+
+// Where a layer adds its statistics, each group's weighted by its images: float32 [C], [C], [1],
+// [1].
+struct BatchNormContribution {
+  at::Tensor mean_sum;         // += images * mean
+  at::Tensor variance_sum;     // += images * unbiased variance, where there was more than one value
+                               // a channel
+  at::Tensor mean_images;      // += images
+  at::Tensor variance_images;  // += images, where there was more than one value a channel
+};
 
 // Channels of x, those behind the previous part's, that get a y of their own.
 struct BatchNormPart {
   int64_t channels = 0;
   // y is written here: [N, channels, H, W], some channels of a wider channels-last tensor.
   // Undefined: y is a new tensor.
-  at::Tensor into;
+  at::Tensor into = {};
+  BatchNormContribution contribution = {};  // undefined: the statistics are added to nothing
 };
 
 struct BatchNormResult {
   std::vector<at::Tensor> y;  // one for each part; without parts one, as x
-  // Statistics of what was normalised together (slice, or global batch under an exchange),
-  // detached, float32 [C]:
+  // Statistics of what was normalised together (each group, or the global batch under an exchange),
+  // detached, float32 [groups, C]:
   at::Tensor mean;
   at::Tensor unbiased_variance;  // 0 where there was one value per channel
-  at::Tensor has_variance;       // [1]: 1 if there was more than one value per channel, else 0
+  at::Tensor has_variance;       // [groups]: 1 if there was more than one value per channel, else 0
 };
 
 // y = relu(batch_norm(x) + residual), both extras optional.
@@ -41,11 +54,15 @@ struct BatchNormInput {
   double epsilon = 1e-5;
   bool relu = false;
   at::Tensor residual = {};  // undefined, or as x
+  // Training: the groups of x's images, of which each is normalised on its own; without, x is one
+  // group.
+  std::optional<ImageGroups> groups = {};
 };
 
-// Training mode, on a CPU or CUDA; N may be 0 under an exchange. Differentiable in x, weight, bias
-// and residual. `parts`, all of C together, only for images on a CPU and without a residual: the
-// same numbers at other places, without copies.
+// Training mode, on a CPU or CUDA; N may be 0 under an exchange, which takes one group.
+// Differentiable in x, weight, bias and residual. `parts`, all of C together: the same numbers at
+// other places, without copies; several, or one with an `into`, only for images on a CPU and
+// without a residual.
 BatchNormResult batch_norm_train(const BatchNormInput& input,
                                  StatisticsExchange* exchange = nullptr,
                                  const std::vector<BatchNormPart>& parts = {});
@@ -92,15 +109,7 @@ class BatchNorm : public torch::nn::Module {
   // Does it normalise with the batch's statistics (and add to its running ones)?
   bool learns(const StepContext& context) const { return context.training && !frozen_; }
 
-  // Where this layer adds its statistics, weighted by images: float32 views [C], [C], [1], [1].
-  struct Contribution {
-    at::Tensor mean_sum;      // += images * mean
-    at::Tensor variance_sum;  // += images * unbiased variance, where there was more than one value
-                              // a channel
-    at::Tensor mean_images;   // += images
-    at::Tensor variance_images;  // += images, where there was more than one value a channel
-  };
-  void attach(Contribution contribution) { contribution_ = std::move(contribution); }
+  void attach(BatchNormContribution contribution) { contribution_ = std::move(contribution); }
 
   // From now on it normalises with its running statistics in training too, and leaves them alone.
   void freeze() { frozen_ = true; }
@@ -112,15 +121,14 @@ class BatchNorm : public torch::nn::Module {
   at::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
  private:
-  void keep(const at::Tensor& mean,
-            const at::Tensor& unbiased_variance,
-            const at::Tensor& has_variance,
-            int64_t num_images);
+  void move_running_statistics(const at::Tensor& mean,
+                               const at::Tensor& unbiased_variance,
+                               const at::Tensor& has_variance);
 
   int64_t num_channels_;
   double epsilon_, momentum_;
   bool frozen_ = false;
-  Contribution contribution_;
+  BatchNormContribution contribution_;
 };
 
 }  // namespace lockstep

@@ -11,12 +11,15 @@ const void* data_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr() : nullptr;
 }
 
+const float* read(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
+float* written(const at::Tensor& tensor) { return tensor.mutable_data_ptr<float>(); }
+
 kernels::GradientInput gradient_input(const BatchNormGradient& gradient) {
   return {.x = gradient.x.const_data_ptr(),
           .dy = gradient.dy.const_data_ptr(),
           .y = data_or_null(gradient.y),
           .relu = gradient.relu,
-          .affine = {floats(gradient.scale), floats(gradient.offset)}};
+          .affine = {read(gradient.scale), read(gradient.offset)}};
 }
 
 }  // namespace
@@ -51,12 +54,19 @@ std::optional<int64_t> row_stride(const at::Tensor& x) {
   return stride < x.size(1) ? std::nullopt : std::optional(stride);
 }
 
-kernels::Activation activation_of(const at::Tensor& x, const at::Tensor& y) {
+kernels::Activation activation_of(const at::Tensor& x,
+                                  const at::Tensor& y,
+                                  const ImageGroups& groups,
+                                  const at::Tensor& per_channel) {
   LOCKSTEP_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16,
                  "batch norm takes float32 and bfloat16");
   LOCKSTEP_CHECK(
       y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type() && y.device() == x.device(),
       "batch norm got unlike activations");
+  LOCKSTEP_CHECK(groups.begin(groups.count) == x.size(0),
+                 "batch norm got groups of {} images for {}",
+                 groups.begin(groups.count),
+                 x.size(0));
   kernels::Activation shape;
   shape.n = x.size(0);
   shape.channels = x.size(1);
@@ -70,14 +80,85 @@ kernels::Activation activation_of(const at::Tensor& x, const at::Tensor& y) {
     shape.y_stride = *y_stride;
   }
   shape.bf16 = x.scalar_type() == at::kBFloat16;
+  shape.groups = groups;
+  shape.group_stride = per_channel.dim() > 1 ? per_channel.stride(0) : shape.channels;
   return shape;
+}
+
+BatchNormStatistics new_statistics(const ImageGroups& groups, const at::Tensor& weight) {
+  const int64_t channels = weight.numel();
+  const at::TensorOptions options = weight.options().requires_grad(false);
+  const auto made = [&] { return at::empty({groups.count, channels}, options); };
+  return {.moments = at::empty({groups.count, 2 * channels + 1}, options.dtype(at::kDouble)),
+          .mean = made(),
+          .inverse_deviation = made(),
+          .unbiased_variance = made(),
+          .scale = made(),
+          .offset = made(),
+          .has_variance = at::empty({groups.count}, options)};
+}
+
+BatchNormBackward new_backward(const ImageGroups& groups,
+                               const at::Tensor& counts,
+                               const at::Tensor& weight,
+                               const at::Tensor& mean,
+                               const at::Tensor& inverse_deviation) {
+  const int64_t channels = weight.numel();
+  const at::TensorOptions options = weight.options().requires_grad(false);
+  return {.groups = groups,
+          .counts = counts,
+          .weight = weight,
+          .mean = mean,
+          .inverse_deviation = inverse_deviation,
+          .sums = at::empty({groups.count, 2, channels}, options.dtype(at::kDouble)),
+          .slopes = at::empty({groups.count, 3, channels}, options),
+          .dweight = at::empty({channels}, options),
+          .dbias = at::empty({channels}, options)};
+}
+
+BatchNormBackward BatchNormBackward::of_channels(int64_t begin, int64_t channels) const {
+  const auto part = [&](const at::Tensor& tensor) {
+    return tensor.narrow(tensor.dim() - 1, begin, channels);
+  };
+  return {.groups = groups,
+          .counts = counts,
+          .weight = part(weight),
+          .mean = part(mean),
+          .inverse_deviation = part(inverse_deviation),
+          .sums = part(sums),
+          .slopes = part(slopes),
+          .dweight = part(dweight),
+          .dbias = part(dbias)};
+}
+
+kernels::CoefficientsOfMoments coefficients_of(const BatchNormBatch& batch,
+                                               const BatchNormStatistics& statistics) {
+  return {.groups = batch.groups,
+          .channels = batch.weight.numel(),
+          .moments = statistics.moments.mutable_data_ptr<double>(),
+          .weight = read(batch.weight),
+          .bias = read(batch.bias),
+          .epsilon = batch.epsilon,
+          .mean = written(statistics.mean),
+          .inverse_deviation = written(statistics.inverse_deviation),
+          .unbiased_variance = written(statistics.unbiased_variance),
+          .scale = written(statistics.scale),
+          .offset = written(statistics.offset),
+          .has_variance = written(statistics.has_variance)};
+}
+
+kernels::StatisticsContribution contribution_of(const BatchNormContribution& contribution) {
+  return {.mean_sum = written(contribution.mean_sum),
+          .variance_sum = written(contribution.variance_sum),
+          .mean_images = written(contribution.mean_images),
+          .variance_images = written(contribution.variance_images)};
 }
 
 kernels::ForwardMap forward_map(const BatchNormForward& forward, const at::Tensor& y) {
   return {.x = forward.x.const_data_ptr(),
           .residual = data_or_null(forward.residual),
           .relu = forward.relu,
-          .affine = {floats(forward.scale), floats(forward.offset)},
+          .affine = {read(forward.scale), read(forward.offset)},
           .y = y.mutable_data_ptr()};
 }
 
@@ -87,56 +168,28 @@ kernels::GradientTerms gradient_terms(const BatchNormGradient& gradient,
   LOCKSTEP_CHECK(masked.defined() == gradient.y.defined(),
                  "batch norm writes the masked gradient where y masks it");
   return {.in = gradient_input(gradient),
-          .mean = floats(mean),
+          .mean = read(mean),
           .masked = masked.defined() ? masked.mutable_data_ptr() : nullptr};
 }
 
-kernels::SlopesOfSums slopes_of(const BatchNormBackward& backward, const at::Tensor& slopes) {
-  return {.channels = backward.weight.numel(),
-          .sums = backward.sums.const_data_ptr<double>(),
-          .count = backward.count.const_data_ptr<double>(),
-          .weight = floats(backward.weight),
-          .mean = floats(backward.mean),
-          .inverse_deviation = floats(backward.inverse_deviation),
-          .slopes = slopes.mutable_data_ptr<float>()};
+kernels::GradientsOfSums gradients_of(const BatchNormBackward& backward) {
+  return {.groups = backward.groups.count,
+          .stride = backward.sums.stride(1),
+          .sums = backward.sums.mutable_data_ptr<double>(),
+          .counts = backward.counts.const_data_ptr<double>(),
+          .weight = read(backward.weight),
+          .mean = read(backward.mean),
+          .inverse_deviation = read(backward.inverse_deviation),
+          .slopes = written(backward.slopes),
+          .dweight = written(backward.dweight),
+          .dbias = written(backward.dbias)};
 }
 
-kernels::BackwardMap backward_map(const BatchNormBackward& backward,
+kernels::BackwardMap backward_map(const BatchNormGradient& gradient,
                                   const at::Tensor& slopes,
                                   const at::Tensor& dx) {
-  LOCKSTEP_CHECK(!backward.gradient.y.defined(), "batch norm's dx takes an unmasked gradient");
-  return {.in = gradient_input(backward.gradient),
-          .slopes = floats(slopes),
-          .dx = dx.mutable_data_ptr()};
-}
-
-PreparedCoefficients prepare_coefficients(const at::Tensor& moments,
-                                          const at::Tensor& weight,
-                                          const at::Tensor& bias,
-                                          double epsilon) {
-  const auto made = [&](int64_t size) {
-    return at::empty({size}, weight.options().requires_grad(false));
-  };
-  const int64_t channels = weight.numel();
-  const BatchNormCoefficients result{.mean = made(channels),
-                                     .inverse_deviation = made(channels),
-                                     .unbiased_variance = made(channels),
-                                     .scale = made(channels),
-                                     .offset = made(channels),
-                                     .has_variance = made(1)};
-  const auto written = [](const at::Tensor& tensor) { return tensor.mutable_data_ptr<float>(); };
-  return {.result = result,
-          .formula = {.channels = channels,
-                      .moments = moments.const_data_ptr<double>(),
-                      .weight = floats(weight),
-                      .bias = floats(bias),
-                      .epsilon = epsilon,
-                      .mean = written(result.mean),
-                      .inverse_deviation = written(result.inverse_deviation),
-                      .unbiased_variance = written(result.unbiased_variance),
-                      .scale = written(result.scale),
-                      .offset = written(result.offset),
-                      .has_variance = written(result.has_variance)}};
+  LOCKSTEP_CHECK(!gradient.y.defined(), "batch norm's dx takes an unmasked gradient");
+  return {.in = gradient_input(gradient), .slopes = read(slopes), .dx = dx.mutable_data_ptr()};
 }
 
 BatchNormPasses& batch_norm_passes(at::Device device) {

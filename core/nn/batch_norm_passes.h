@@ -1,29 +1,44 @@
 // The passes of fused batch normalisation on one kind of device. Tensors x, y, dy, residual: one
-// dtype (float32 or bfloat16), one layout (contiguous, or channels-last for all); per-channel
-// tensors [C] float32 unless said otherwise. On a CPU x, dy and what is written `into` may be
-// slices of channels-last tensors' channels (they have a row_stride()); `into` may be undefined:
-// then the result is a new tensor, dense as x.
+// dtype (float32 or bfloat16), one layout (contiguous, or channels-last for all). What there is per
+// group and channel: [groups, C] float32 unless said otherwise, or some channels of such a tensor.
+// On a CPU x, dy and what is written `into` may be slices of channels-last tensors' channels (they
+// have a row_stride()); `into` may be undefined: then the result is a new tensor, dense as x.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
 
 #include "lockstep/core/kernels/batch_norm_formulas.h"
 #include "lockstep/core/kernels/batch_norm_operands.h"
+#include "lockstep/core/nn/batch_norm.h"
 
 namespace lockstep {
 
-struct BatchNormCoefficients {
-  at::Tensor mean, inverse_deviation;  // of what was normalised together
-  at::Tensor unbiased_variance;
+// What forward learns of a batch.
+struct BatchNormStatistics {
+  at::Tensor moments;  // [groups, 2C + 1] float64: Σx, Σx², values per channel; in float64 so that
+                       // sums of different ranks add without cancelling for large means
+  at::Tensor mean, inverse_deviation, unbiased_variance;
   at::Tensor scale, offset;  // y = x * scale + offset
-  at::Tensor has_variance;   // [1]: 1 if there was more than one value per channel, else 0
+  at::Tensor has_variance;   // [groups]: 1 if there was more than one value per channel, else 0
+};
+BatchNormStatistics new_statistics(const ImageGroups& groups, const at::Tensor& weight);
+
+// What it learns that from, and what it adds it to.
+struct BatchNormBatch {
+  at::Tensor x, weight, bias;
+  double epsilon = 0;
+  ImageGroups groups;
+  std::vector<BatchNormPart> parts;  // all of C together
 };
 
 // y = x * scale + offset (+ residual, if defined) (then relu)
 struct BatchNormForward {
-  at::Tensor x, scale, offset, residual;
+  at::Tensor x;
+  ImageGroups groups;
+  at::Tensor scale, offset, residual;
   bool relu = false;
   at::Tensor into;
 };
@@ -36,32 +51,57 @@ struct BatchNormGradient {
   at::Tensor scale, offset, y;
 };
 
-// What becomes of g: dx = weight / σ (g - Σg / n - (x - mean) Σg (x - mean) / (n σ²)).
+// What becomes of g, for all of a norm's channels or some.
 struct BatchNormBackward {
-  BatchNormGradient gradient;  // without y
-  at::Tensor sums;             // gradient_sums() of all that was normalised together
-  at::Tensor count;            // n, [1] float64: on the device, so that nothing waits for it
-  at::Tensor weight, mean, inverse_deviation;
-  at::Tensor into;
+  ImageGroups groups;
+  // Of forward; counts: n, values per channel, [groups] float64 (on the device, so that nothing
+  // waits for them).
+  at::Tensor counts, weight, mean, inverse_deviation;
+  // Written:
+  at::Tensor sums;            // [groups, 2, C] float64: Σg, Σg (x - mean)
+  at::Tensor slopes;          // [groups, 3, C]: those of g, x and 1 in dx
+  at::Tensor dweight, dbias;  // [C]
+
+  BatchNormBackward of_channels(int64_t begin, int64_t channels) const;
 };
+BatchNormBackward new_backward(const ImageGroups& groups,
+                               const at::Tensor& counts,
+                               const at::Tensor& weight,
+                               const at::Tensor& mean,
+                               const at::Tensor& inverse_deviation);
 
 class BatchNormPasses {
  public:
   virtual ~BatchNormPasses() = default;
-  // [2C + 1] float64: Σx, Σx², values per channel. In float64 so that sums of different ranks add
-  // without cancelling for large means.
-  virtual at::Tensor moments(const at::Tensor& x) = 0;
-  virtual BatchNormCoefficients coefficients(const at::Tensor& moments,
-                                             const at::Tensor& weight,
-                                             const at::Tensor& bias,
-                                             double epsilon) = 0;
+
+  // Forward. moments() fills statistics.moments, which may then be summed over ranks;
+  // coefficients() the rest of them, and adds to the contributions of the parts. statistics() is
+  // both.
+  virtual void moments(const BatchNormBatch& batch, const BatchNormStatistics& statistics) = 0;
+  virtual void coefficients(const BatchNormBatch& batch, const BatchNormStatistics& statistics) = 0;
+  virtual void statistics(const BatchNormBatch& batch, const BatchNormStatistics& statistics) {
+    moments(batch, statistics);
+    coefficients(batch, statistics);
+  }
   virtual at::Tensor apply(const BatchNormForward& forward) = 0;
-  // [2C] float64: Σg, Σg (x - mean). g is written to `masked`, which is defined where gradient.y
-  // is, and only there.
-  virtual at::Tensor gradient_sums(const BatchNormGradient& gradient,
-                                   const at::Tensor& mean,
-                                   const at::Tensor& masked) = 0;
-  virtual at::Tensor input_gradient(const BatchNormBackward& backward) = 0;
+
+  // Backward. gradient_sums() fills sums, dweight and dbias; the sums may then be summed over
+  // ranks; slopes() follows, once for all channels. gradients() is both. g is written to `masked`,
+  // which is defined where gradient.y is, and only there.
+  virtual void gradient_sums(const BatchNormGradient& gradient,
+                             const BatchNormBackward& backward,
+                             const at::Tensor& masked) = 0;
+  virtual void slopes(const BatchNormBackward& backward) = 0;
+  virtual void gradients(const BatchNormGradient& gradient,
+                         const BatchNormBackward& backward,
+                         const at::Tensor& masked) {
+    gradient_sums(gradient, backward, masked);
+    slopes(backward);
+  }
+  // dx; gradient.y is undefined.
+  virtual at::Tensor input_gradient(const BatchNormGradient& gradient,
+                                    const BatchNormBackward& backward,
+                                    const at::Tensor& into) = 0;
 };
 
 // The layout the kernels work in: channels-last where x is, else channels-first; dense either way.
@@ -75,31 +115,25 @@ at::Tensor in_layout(const at::Tensor& tensor, at::MemoryFormat format);
 std::optional<int64_t> row_stride(const at::Tensor& x);
 
 // The kernels' view of [N, C, …] `x` (and dx) beside `y`; all other tensors of a pass, whichever it
-// is, lie as `y` does. Throws Error(kInternal) for other dtypes, and where the two do not match.
-kernels::Activation activation_of(const at::Tensor& x, const at::Tensor& y);
-inline kernels::Activation activation_of(const at::Tensor& x) { return activation_of(x, x); }
+// is, lie as `y` does. `per_channel` is one of those per group and channel. Throws Error(kInternal)
+// for other dtypes, and where tensors or groups do not match.
+kernels::Activation activation_of(const at::Tensor& x,
+                                  const at::Tensor& y,
+                                  const ImageGroups& groups,
+                                  const at::Tensor& per_channel);
 
 // The kernels' views of tensors.
-inline const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
+kernels::CoefficientsOfMoments coefficients_of(const BatchNormBatch& batch,
+                                               const BatchNormStatistics& statistics);
+kernels::StatisticsContribution contribution_of(const BatchNormContribution& contribution);
 kernels::ForwardMap forward_map(const BatchNormForward& forward, const at::Tensor& y);
 kernels::GradientTerms gradient_terms(const BatchNormGradient& gradient,
                                       const at::Tensor& mean,
                                       const at::Tensor& masked);
-// The formula of `slopes` ([3C] float32), and the pass that writes dx with them.
-kernels::SlopesOfSums slopes_of(const BatchNormBackward& backward, const at::Tensor& slopes);
-kernels::BackwardMap backward_map(const BatchNormBackward& backward,
+kernels::GradientsOfSums gradients_of(const BatchNormBackward& backward);
+kernels::BackwardMap backward_map(const BatchNormGradient& gradient,
                                   const at::Tensor& slopes,
                                   const at::Tensor& dx);
-
-// New tensors on weight's device, and the formula that fills them.
-struct PreparedCoefficients {
-  BatchNormCoefficients result;
-  kernels::CoefficientsOfMoments formula;
-};
-PreparedCoefficients prepare_coefficients(const at::Tensor& moments,
-                                          const at::Tensor& weight,
-                                          const at::Tensor& bias,
-                                          double epsilon);
 
 BatchNormPasses& batch_norm_passes(at::Device device);
 BatchNormPasses& batch_norm_passes_cpu();

@@ -17,7 +17,7 @@ struct Watched {
   std::string name;
   std::shared_ptr<torch::nn::Module> module;
   BatchNorm* norm;
-  BatchNorm::Contribution statistics;
+  BatchNormContribution statistics;
 };
 
 std::vector<Watched> watch_norms(ImageClassifier& model, const StepContext& context) {
@@ -26,10 +26,10 @@ std::vector<Watched> watch_norms(ImageClassifier& model, const StepContext& cont
     auto* norm = item.value()->as<BatchNorm>();
     if (norm == nullptr || !norm->learns(context)) continue;
     const auto zeros = [&](int64_t size) { return at::zeros({size}, norm->weight.options()); };
-    BatchNorm::Contribution statistics{.mean_sum = zeros(norm->num_channels()),
-                                       .variance_sum = zeros(norm->num_channels()),
-                                       .mean_images = zeros(1),
-                                       .variance_images = zeros(1)};
+    BatchNormContribution statistics{.mean_sum = zeros(norm->num_channels()),
+                                     .variance_sum = zeros(norm->num_channels()),
+                                     .mean_images = zeros(1),
+                                     .variance_images = zeros(1)};
     norm->attach(statistics);
     watched.push_back({item.key(), item.value(), norm, std::move(statistics)});
   }

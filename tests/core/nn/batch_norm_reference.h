@@ -7,6 +7,7 @@
 
 #include <barrier>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -68,12 +69,18 @@ inline BatchNormOutcome reference_outcome(const BatchNormCase& given,
 
 inline BatchNormOutcome fused_outcome(const BatchNormCase& given,
                                       StatisticsExchange* exchange = nullptr,
-                                      BatchNormResult* result = nullptr) {
+                                      BatchNormResult* result = nullptr,
+                                      std::optional<ImageGroups> groups = {}) {
   const at::Tensor x = leaf(given.x, given.x.scalar_type());
   const at::Tensor residual = leaf(given.residual, given.x.scalar_type());
   const at::Tensor weight = leaf(given.weight, at::kFloat), bias = leaf(given.bias, at::kFloat);
-  const BatchNormResult made = batch_norm_train(
-      {.x = x, .weight = weight, .bias = bias, .relu = given.relu, .residual = residual}, exchange);
+  const BatchNormResult made = batch_norm_train({.x = x,
+                                                 .weight = weight,
+                                                 .bias = bias,
+                                                 .relu = given.relu,
+                                                 .residual = residual,
+                                                 .groups = groups},
+                                                exchange);
   made.y[0].backward(given.dy);
   if (result) *result = made;
   return {made.y[0].detach(), x.grad(), gradient_of(residual), weight.grad(), bias.grad()};

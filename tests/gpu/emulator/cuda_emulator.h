@@ -67,6 +67,14 @@ template <typename T>
 T __ldcg(const T* address) {
   return *address;
 }
+template <typename T>
+T __ldg(const T* address) {
+  return *address;
+}
+template <typename T>
+void __stwb(T* address, T value) {
+  *address = value;
+}
 
 // NOLINTEND(bugprone-reserved-identifier)
 

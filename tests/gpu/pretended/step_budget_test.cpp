@@ -46,7 +46,7 @@ std::string table(const Counts& counts) {
 TEST(StepBudget, OfResNet20) {
   const Counts counts = counts_of_a_step(Precision::kBf16);
   RecordProperty("operations", std::to_string(counts.operations));
-  EXPECT_LE(counts.operations, 410) << table(counts);
+  EXPECT_LE(counts.operations, 190) << table(counts);
   // The copy that reads the step's sums waits for the stream, by itself and once more by LibTorch.
   EXPECT_LE(counts.synchronisations, 2) << table(counts);
   EXPECT_LE(counts.bytes_to_host, 64) << table(counts);
