@@ -108,7 +108,8 @@ struct DistributedConfig {
   double timeout_seconds = 300;    // longest wait for a peer
   int64_t bucket_bytes = 4 << 20;  // of gradient per all-reduce
   int64_t accumulation_steps = 1;  // micro-slices a rank cuts its slice of the global batch into
-  bool allow_shared_gpu = false;   // for tests: several ranks on one GPU
+  GraphUse graphs = GraphUse::kAutomatic;
+  bool allow_shared_gpu = false;  // for tests: several ranks on one GPU
 };
 
 struct CheckpointConfig {

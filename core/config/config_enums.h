@@ -91,4 +91,14 @@ inline constexpr auto kEnumRows<BatchNormMode> = std::to_array<EnumRow<BatchNorm
     {BatchNormMode::kSync, "sync", "the whole global batch"},
 });
 
+// Whether a step on a GPU is recorded as a CUDA graph and replayed.
+enum class GraphUse { kAutomatic, kOn, kOff };
+
+template <>
+inline constexpr auto kEnumRows<GraphUse> = std::to_array<EnumRow<GraphUse>>({
+    {GraphUse::kAutomatic, "auto", "where the whole step is known to allow it"},
+    {GraphUse::kOn, "on", "or an error that says why not"},
+    {GraphUse::kOff, "off", "the host launches each kernel"},
+});
+
 }  // namespace lockstep

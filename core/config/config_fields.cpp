@@ -275,6 +275,10 @@ Fields distributed_fields() {
           "distributed.accumulation_steps",
           kPositiveCount,
           "micro-slices a rank cuts its part of a batch into"),
+      choice<kDistributed, &D::graphs>("distributed.graphs",
+                                       "on GPUs: record a training step as a CUDA graph once, and "
+                                       "replay it",
+                                       kNotInDigest),
       flag<kDistributed, &D::allow_shared_gpu>("distributed.allow_shared_gpu",
                                                "for tests: several ranks on one GPU"),
   };

@@ -6,8 +6,8 @@
 namespace lockstep::kernels::cuda {
 
 // mask: [draws.samples, draws.elements] bfloat16, else float32; 0 or 1, bit for bit as the host
-// makes it. Nothing is launched for an empty one. `draws` is an argument of the launch: a captured
-// graph repeats the mask of the step it was captured in.
-void random_mask(const MaskDraws& draws, bool bf16, void* mask, void* stream);
+// makes it. Nothing is launched for an empty one. `draws` is an argument of the launch, which a
+// recorded graph repeats; `step`, unless null, is read on the device instead of draws.step.
+void random_mask(const MaskDraws& draws, const int* step, bool bf16, void* mask, void* stream);
 
 }  // namespace lockstep::kernels::cuda

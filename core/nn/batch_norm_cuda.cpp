@@ -6,9 +6,12 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/kernels/batch_norm_kernels_cuda.h"
@@ -25,17 +28,17 @@ CUDAStream current_stream(const at::Tensor& x) {
   return c10::cuda::getCurrentCUDAStream(x.device().index());
 }
 
-// A stream's tickets: its launches follow one another, and each leaves them zero. Never freed, as
-// CUDA may be gone when static objects go.
+// A stream's tickets: its launches follow one another, and each leaves them zero. None is ever
+// freed: recorded launches go on using theirs, and CUDA may be gone when static objects go.
 at::Tensor tickets_of(const CUDAStream& stream, const at::Tensor& x, int64_t count) {
   constexpr int64_t kUsual = 4096;
   static std::mutex mutex;
-  static auto& tickets = *new std::map<std::pair<int, c10::StreamId>, at::Tensor>;
+  static auto& tickets = *new std::map<std::pair<int, c10::StreamId>, std::vector<at::Tensor>>;
   const std::scoped_lock lock(mutex);
-  at::Tensor& mine = tickets[{stream.device_index(), stream.id()}];
-  if (!mine.defined() || mine.numel() < count)
-    mine = at::zeros({std::max(count, kUsual)}, x.options().dtype(at::kInt));
-  return mine;
+  std::vector<at::Tensor>& mine = tickets[{stream.device_index(), stream.id()}];
+  if (mine.empty() || mine.back().numel() < count)
+    mine.push_back(at::zeros({std::max(count, kUsual)}, x.options().dtype(at::kInt)));
+  return mine.back();
 }
 
 struct Workspace {

@@ -62,19 +62,26 @@ void BatchNormState::attach(const at::Tensor& storage) {
   }
 }
 
-void BatchNormState::update() {
+void BatchNormState::update(const at::Tensor& skip) {
   if (layers_.empty()) return;
   const at::NoGradGuard no_grad;
+  const bool on_gpu = skip.defined() && skip.is_cuda();  // its number must not be waited for
+  if (skip.defined() && !on_gpu && skip.item<float>() != 0) return;
   const auto move = [&](at::Tensor& running, int64_t sums_at, int64_t images_at) {
-    const at::Tensor images =
-        storage_.narrow(0, images_at, num_layers_).index_select(0, layer_of_channel_);
+    at::Tensor images = storage_.narrow(0, images_at, num_layers_);
+    if (on_gpu) images = images * (1.0 - skip);
+    images = images.index_select(0, layer_of_channel_);
     const at::Tensor mean = storage_.narrow(0, sums_at, num_channels_) / images.clamp_min(1.0);
     running.add_(
         at::where(images > 0, (mean - running) * momentum_, at::zeros({}, running.options())));
   };
   move(running_mean_, 0, 2 * num_channels_);
   move(running_var_, num_channels_, 2 * num_channels_ + num_layers_);
-  num_batches_.add_(1);
+  if (on_gpu) {
+    num_batches_.add_(skip == 0);
+  } else {
+    num_batches_.add_(1);
+  }
 }
 
 }  // namespace lockstep

@@ -27,8 +27,9 @@ class BatchNormState {
 
   // Moves the running statistics by the sums in the attached storage (equal on all ranks by then):
   // running = (1 - momentum) running + momentum * sum / images, per layer; a layer without
-  // contribution keeps its values. Counts one batch.
-  void update();
+  // contribution keeps its values. Counts one batch. `skip` ([] float32 on the model's device): 1
+  // changes nothing; undefined is 0.
+  void update(const at::Tensor& skip = {});
 
  private:
   int64_t num_layers_ = 0, num_channels_ = 0;

@@ -29,7 +29,8 @@ at::Tensor random_mask(at::IntArrayRef sizes,
       .elements = c10::multiply_integers(sizes.slice(1)),
   };
 #ifdef LOCKSTEP_WITH_CUDA
-  if (options.device().is_cuda()) return random_mask_cuda(sizes, options, draws);
+  if (options.device().is_cuda())
+    return random_mask_cuda(sizes, options, draws, context.device_step);
 #endif
   at::Tensor mask = at::empty(sizes, at::kByte);
   uint8_t* out = mask.mutable_data_ptr<uint8_t>();

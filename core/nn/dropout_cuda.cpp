@@ -11,7 +11,8 @@ namespace lockstep {
 
 at::Tensor random_mask_cuda(at::IntArrayRef sizes,
                             const at::TensorOptions& options,
-                            const MaskDraws& draws) {
+                            const MaskDraws& draws,
+                            const at::Tensor& step) {
   // Other types are converted, exactly: a mask holds 0 and 1.
   const bool bf16 = c10::typeMetaToScalarType(options.dtype()) == at::kBFloat16;
   at::Tensor mask = at::empty(
@@ -19,6 +20,7 @@ at::Tensor random_mask_cuda(at::IntArrayRef sizes,
       options.dtype(bf16 ? at::kBFloat16 : at::kFloat).memory_format(at::MemoryFormat::Contiguous));
   const c10::cuda::CUDAGuard guard(mask.device());
   kernels::cuda::random_mask(draws,
+                             step.defined() ? step.const_data_ptr<int>() : nullptr,
                              bf16,
                              mask.mutable_data_ptr(),
                              c10::cuda::getCurrentCUDAStream(mask.device().index()).stream());

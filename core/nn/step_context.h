@@ -21,6 +21,9 @@ struct StepContext {
   bool training = false;
   uint64_t seed = 0;
   int64_t step = 0;  // updates done before this one
+  // On a GPU: the same number, [] int32, in memory that stays where it is. What draws by step there
+  // reads it, so that a recorded step draws anew in each replay. Undefined: `step` is read.
+  at::Tensor device_step = {};
   int64_t first_position =
       0;  // of this slice within the global batch: keys the random numbers of dropout
   StatisticsExchange* statistics_exchange =

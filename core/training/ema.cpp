@@ -1,7 +1,11 @@
 #include "lockstep/core/training/ema.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_sub.h>
 #include <torch/nn/module.h>
 
 #include <cmath>
@@ -53,10 +57,17 @@ void WeightAverage::restart() {
   for (Tensors* tensors : {&averaged_, &copied_}) tensors->copy();
 }
 
-void WeightAverage::update() {
+void WeightAverage::update(const at::Tensor& skip) {
   const at::NoGradGuard no_grad;
-  // One launch on a GPU for each of the two.
-  at::_foreach_lerp_(averaged_.average, averaged_.current, 1.0 - decay_);
+  if (!skip.defined() || skip.is_cpu()) {
+    if (skip.defined() && skip.item<float>() != 0) return;
+    at::_foreach_lerp_(averaged_.average, averaged_.current, 1.0 - decay_);
+  } else {
+    // The same in three launches that read the device's decision.
+    const auto steps = at::_foreach_sub(averaged_.current, averaged_.average);
+    at::_foreach_mul_(steps, (1.0 - skip) * (1.0 - decay_));
+    at::_foreach_add_(averaged_.average, steps);
+  }
   copied_.copy();
 }
 

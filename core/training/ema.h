@@ -21,8 +21,9 @@ class WeightAverage {
 
   // Begins anew from the weights as they are now: after they have been read from a file.
   void restart();
-  // After an update that was applied.
-  void update();
+  // After an update. `skip` ([] float32 on the parameters' device): 1 changes nothing; undefined is
+  // 0.
+  void update(const at::Tensor& skip = {});
   // Exchanges the model's weights and the average, in place: evaluating, exporting and importing
   // the model then concerns the average. A second time undoes it.
   void swap();

@@ -60,6 +60,9 @@ class FlatParameters {
   int64_t num_parameters() const { return num_parameters_; }  // without
 
   at::Tensor& master() { return master_; }  // [n] float32
+  const at::Tensor& shadow() const {
+    return shadow_;
+  }  // [n] bfloat16; undefined without FlatOptions::bf16
   // [n + num_extras] float32: gradients in bucket order, then the extra slots that travel with the
   // last bucket.
   at::Tensor& gradient_storage() { return gradient_storage_; }

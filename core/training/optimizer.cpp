@@ -4,32 +4,58 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#ifdef LOCKSTEP_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "lockstep/core/kernels/update_kernels_cuda.h"
+#endif
 #include "lockstep/core/base/error.h"
 
 namespace lockstep {
 namespace {
 
+#ifdef LOCKSTEP_WITH_CUDA
+// What an update does to each run of the flat memory, on its device.
+at::Tensor update_runs(FlatParameters& parameters) {
+  using kernels::cuda::UpdateRun;
+  constexpr int64_t kLength = kernels::cuda::kRunLength;
+  static_assert(FlatParameters::kAlignment % kLength == 0);
+  const auto number = [](UpdateRun run) { return static_cast<int64_t>(run); };
+  at::Tensor runs = at::full({parameters.num_elements() / kLength},
+                             number(UpdateRun::kLeaves),
+                             at::TensorOptions(at::kByte));
+  for (const FlatBucket& bucket : parameters.buckets()) {
+    runs.slice(0, bucket.begin / kLength, bucket.end / kLength).fill_(number(UpdateRun::kUpdates));
+    runs.slice(0, bucket.begin / kLength, bucket.decay_end / kLength)
+        .fill_(number(UpdateRun::kUpdatesWithDecay));
+  }
+  return runs.to(parameters.master().device());
+}
+#endif
+
 // What both optimizers share: the two weight-decay groups over flat memory.
 class FlatOptimizer : public Optimizer {
  public:
-  FlatOptimizer(const OptimizerConfig& config, FlatParameters& parameters)
-      : config_(config), parameters_(parameters) {
-    if (parameters_.master().is_cuda()) {
-      device_rate_ = at::zeros({}, parameters_.master().options());
-    }
-  }
+  using Optimizer::step;
 
-  void step(double learning_rate,
+  FlatOptimizer(const OptimizerConfig& config, FlatParameters& parameters)
+      : config_(config), parameters_(parameters) {}
+
+  void step(const at::Tensor& learning_rate,
             const at::Tensor& gradient_divisor,
-            const at::Tensor& found_inf) final {
+            const at::Tensor& skip) final {
     const at::NoGradGuard no_grad;
-    // The fused operators skip at exactly 1, but a sum over ranks may be larger, or NaN.
-    const at::Tensor skip = found_inf.ne(0).to(at::kFloat);
-    set_learning_rate(learning_rate);
+    learning_rate_ = learning_rate;
     begin_step(skip);
+#ifdef LOCKSTEP_WITH_CUDA
+    if (skip.is_cuda() && step_in_one_launch(gradient_divisor, skip)) return;
+#endif
     for (const bool decay : {true, false}) {
       const auto weights = parameters_.group_views(parameters_.master(), decay);
       if (weights.empty()) continue;
@@ -51,28 +77,43 @@ class FlatOptimizer : public Optimizer {
 
   at::Tensor flat_zeros() const { return at::zeros_like(parameters_.master()); }
 
-  // Calls `fused` with the rate in the form that the device reads without a copy: a number on the
-  // CPU, a tensor in device memory on a GPU.
-  template <typename Fused>
-  void with_rate(Fused fused) const {
-    if (device_rate_.defined()) {
-      fused(device_rate_);
-    } else {
-      fused(rate_);
-    }
-  }
+  // As step() was given it.
+  const at::Tensor& learning_rate() const { return learning_rate_; }
 
   const OptimizerConfig config_;
   FlatParameters& parameters_;
 
  private:
-  void set_learning_rate(double learning_rate) {
-    if (device_rate_.defined() && learning_rate != rate_) device_rate_.fill_(learning_rate);
-    rate_ = learning_rate;
+#ifdef LOCKSTEP_WITH_CUDA
+  // The whole update, shadow included; false: the rule has no kernel of its own, and update() is
+  // called as on a CPU.
+  virtual bool launch(const kernels::cuda::FlatUpdate& /*update*/, void* /*stream*/) {
+    return false;
   }
 
-  double rate_ = 0.0;
-  at::Tensor device_rate_;  // [] float32, on a GPU only
+  bool step_in_one_launch(const at::Tensor& gradient_divisor, const at::Tensor& skip) {
+    if (!runs_.defined()) runs_ = update_runs(parameters_);
+    const at::Tensor& master = parameters_.master();
+    const at::Tensor& shadow = parameters_.shadow();
+    const c10::cuda::CUDAGuard guard(master.device());
+    const bool launched =
+        launch({.n = master.numel(),
+                .runs = static_cast<const kernels::cuda::UpdateRun*>(runs_.const_data_ptr()),
+                .master = master.mutable_data_ptr<float>(),
+                .gradient = parameters_.gradient_storage().const_data_ptr<float>(),
+                .shadow = shadow.defined() ? shadow.mutable_data_ptr() : nullptr,
+                .weight_decay = config_.weight_decay,
+                .rate = learning_rate_.const_data_ptr<float>(),
+                .divisor = gradient_divisor.const_data_ptr<float>(),
+                .skip = skip.const_data_ptr<float>()},
+               c10::cuda::getCurrentCUDAStream(master.device().index()).stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return launched;
+  }
+
+  at::Tensor runs_;  // on a GPU: update_runs()
+#endif
+  at::Tensor learning_rate_;
 };
 
 class Sgd final : public FlatOptimizer {
@@ -96,22 +137,28 @@ class Sgd final : public FlatOptimizer {
     // Without momentum the operator wants no buffers at all.
     std::vector<at::Tensor> momentum;
     if (momentum_.defined()) momentum = parameters_.group_views(momentum_, decay);
-    with_rate([&](const auto& rate) {
-      // With dampening 0, momentum that starts at zero gives the bits of a first step of its own.
-      at::_fused_sgd_(weights,
-                      gradients,
-                      momentum,
-                      weight_decay(decay),
-                      config_.momentum,
-                      rate,
-                      /*dampening=*/0.0,
-                      config_.nesterov,
-                      /*maximize=*/false,
-                      /*is_first_step=*/false,
-                      gradient_divisor,
-                      skip);
-    });
+    // With dampening 0, momentum that starts at zero gives the bits of a first step of its own.
+    at::_fused_sgd_(weights,
+                    gradients,
+                    momentum,
+                    weight_decay(decay),
+                    config_.momentum,
+                    learning_rate().item<double>(),
+                    /*dampening=*/0.0,
+                    config_.nesterov,
+                    /*maximize=*/false,
+                    /*is_first_step=*/false,
+                    gradient_divisor,
+                    skip);
   }
+
+#ifdef LOCKSTEP_WITH_CUDA
+  bool launch(const kernels::cuda::FlatUpdate& update, void* stream) override {
+    float* momentum = momentum_.defined() ? momentum_.mutable_data_ptr<float>() : nullptr;
+    kernels::cuda::update_by_sgd(update, {momentum, config_.momentum, config_.nesterov}, stream);
+    return true;
+  }
+#endif
 
   at::Tensor momentum_;
 };
@@ -140,24 +187,36 @@ class AdamW final : public FlatOptimizer {
     const std::vector<at::Tensor> steps(weights.size(), step_.select(0, 0));
     const auto exp_avgs = parameters_.group_views(exp_avg_, decay);
     const auto exp_avg_sqs = parameters_.group_views(exp_avg_sq_, decay);
-    with_rate([&](const auto& rate) {
-      at::_fused_adamw_(weights,
-                        gradients,
-                        exp_avgs,
-                        exp_avg_sqs,
-                        /*max_exp_avg_sqs=*/{},
-                        steps,
-                        rate,
-                        config_.beta1,
-                        config_.beta2,
-                        weight_decay(decay),
-                        config_.epsilon,
-                        /*amsgrad=*/false,
-                        /*maximize=*/false,
-                        gradient_divisor,
-                        skip);
-    });
+    at::_fused_adamw_(weights,
+                      gradients,
+                      exp_avgs,
+                      exp_avg_sqs,
+                      /*max_exp_avg_sqs=*/{},
+                      steps,
+                      learning_rate().item<double>(),
+                      config_.beta1,
+                      config_.beta2,
+                      weight_decay(decay),
+                      config_.epsilon,
+                      /*amsgrad=*/false,
+                      /*maximize=*/false,
+                      gradient_divisor,
+                      skip);
   }
+
+#ifdef LOCKSTEP_WITH_CUDA
+  bool launch(const kernels::cuda::FlatUpdate& update, void* stream) override {
+    kernels::cuda::update_by_adamw(update,
+                                   {.exp_avg = exp_avg_.mutable_data_ptr<float>(),
+                                    .exp_avg_sq = exp_avg_sq_.mutable_data_ptr<float>(),
+                                    .step = step_.const_data_ptr<float>(),
+                                    .beta1 = config_.beta1,
+                                    .beta2 = config_.beta2,
+                                    .epsilon = config_.epsilon},
+                                   stream);
+    return true;
+  }
+#endif
 
   at::Tensor exp_avg_, exp_avg_sq_, step_;
 };
@@ -181,6 +240,15 @@ constexpr UpdateRule kRules[] = {
 };
 
 }  // namespace
+
+void Optimizer::step(double learning_rate,
+                     const at::Tensor& gradient_divisor,
+                     const at::Tensor& found_inf) {
+  const auto dtype = found_inf.is_cuda() ? at::kFloat : at::kDouble;
+  step(at::full({}, learning_rate, found_inf.options().dtype(dtype)),
+       gradient_divisor,
+       found_inf.ne(0).to(at::kFloat));
+}
 
 std::span<const UpdateRule> UpdateRule::table() { return kRules; }
 

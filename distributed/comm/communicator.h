@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -46,6 +47,9 @@ class Communicator {
   // On a GPU: waits on the host, under the deadline and watching for lost peers, until the current
   // stream has done all that is queued. To be called before the host reads a result.
   virtual void synchronise(std::string_view /*label*/) {}
+  // Waits in the same way for something that the device does; here without a deadline, for
+  // communicators that know no devices.
+  virtual void wait_until(const std::function<bool()>& done, std::string_view label);
 
   void all_reduce(const at::Tensor& tensor, std::string_view label) {
     start_all_reduce(tensor, label)->wait();

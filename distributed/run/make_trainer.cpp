@@ -11,6 +11,7 @@
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/run/start_report.h"
 #include "lockstep/distributed/run/trainer_parts.h"
+#include "lockstep/distributed/setup/graph_use.h"
 #include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/setting_notes.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
@@ -47,8 +48,10 @@ BatchFormat format_for(const Config& config, const DeviceChoice& device, bool ow
 // Tells of settings that cannot take effect, and refuses those that make the run meaningless.
 void check_settings(TrainerParts& parts, const Config& config, at::Device device, bool own_model) {
   const Topology& topology = parts.topology();
-  const RunSituation situation =
+  RunSituation situation =
       describe_situation(parts.data, topology, device, *parts.model, own_model);
+  situation.not_recorded =
+      why_not_recorded(config, device, parts.communicator->backend(), own_model);
   parts.setting_notes = setting_notes(config, situation);
   refuse_single_values(
       *parts.model, config, parts.data.info, situation.train_images, topology.world_size, device);
@@ -59,6 +62,7 @@ void make_model_and_step(TrainerParts& parts,
                          const DeviceChoice& device,
                          std::shared_ptr<ImageClassifier> own_model) {
   const bool is_own = own_model != nullptr;
+  TrainingStepOptions step_options = make_training_step_options(config);
   agree(parts.session.control(), "making the model", [&] {
     if (own_model) {
       own_model->to(device.device);
@@ -69,6 +73,8 @@ void make_model_and_step(TrainerParts& parts,
     if (!config.model.freeze.empty())
       parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
     check_settings(parts, config, device.device, is_own);
+    step_options.graphs =
+        records_steps(config, device.device, parts.communicator->backend(), is_own);
   });
   parts.parameters =
       std::make_unique<FlatParameters>(*parts.model, flat_options(config, parts.format()));
@@ -82,9 +88,10 @@ void make_model_and_step(TrainerParts& parts,
                         .parameters = *parts.parameters,
                         .optimizer = *parts.optimizer,
                         .communicator = *parts.communicator,
-                        .exchange = parts.exchange.get()},
+                        .exchange = parts.exchange.get(),
+                        .average = parts.average.get()},
       classification_loss(*parts.model, config.optimizer.label_smoothing),
-      make_training_step_options(config));
+      step_options);
 }
 
 // Rank 0's model, optimizer and average, from its checkpoint or the weights to start from. Returns

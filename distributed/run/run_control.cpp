@@ -110,13 +110,19 @@ double RunControl::rate_after(const ControlState& state) const {
          state.plateau.factor;
 }
 
-bool RunControl::at_step_limit() const {
-  return options_.limit_steps > 0 && state_.step >= options_.limit_steps;
+bool RunControl::at_step_limit(int64_t ahead) const {
+  return options_.limit_steps > 0 && state_.step + ahead >= options_.limit_steps;
 }
 
-bool RunControl::checkpoint_is_due() const {
+bool RunControl::checkpoint_is_due(int64_t ahead) const {
   const int64_t every = options_.checkpoint_every_steps;
-  return every > 0 && state_.step % every == 0;
+  return every > 0 && (state_.step + ahead) % every == 0;
+}
+
+double RunControl::next_learning_rate(int64_t ahead) const {
+  ControlState then = state_;
+  then.step += ahead;
+  return rate_after(then);
 }
 
 std::optional<EndReason> RunControl::finished_reason() const {

@@ -76,12 +76,13 @@ class RunControl {
   // Why no further update is due already before the first one of a resumed run (completed, early
   // stopping); nothing: there is work.
   std::optional<EndReason> finished_reason() const;
-  // Whether the limit of updates has been reached.
-  bool at_step_limit() const;
-  // Whether a checkpoint within the epoch is due after the update just counted.
-  bool checkpoint_is_due() const;
-  // The rate of the next update: a pure function of the state, equal on all ranks.
-  double next_learning_rate() const { return rate_after(state_); }
+  // Of the state as it will be when `ahead` further updates of its epoch are counted:
+  // whether the limit of updates is reached then;
+  bool at_step_limit(int64_t ahead = 0) const;
+  // whether a checkpoint within the epoch is due then;
+  bool checkpoint_is_due(int64_t ahead = 0) const;
+  // the rate of the update after those, a pure function of the state, equal on all ranks.
+  double next_learning_rate(int64_t ahead = 0) const;
 
  private:
   ControlRecord decide(const ControlInput& input) const;

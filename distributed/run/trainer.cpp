@@ -55,12 +55,33 @@ ControlRecord conclude(TrainerParts& parts, bool epoch_ended, bool stop_requeste
   return record;
 }
 
+// Whether something is decided once so many further updates of the epoch are counted.
+bool decision_is_due(const TrainerParts& parts, const EpochBatches& batches, int64_t ahead) {
+  return parts.control->state().batch_in_epoch + ahead == batches.num_batches() ||
+         parts.control->at_step_limit(ahead) || parts.control->checkpoint_is_due(ahead);
+}
+
+// The next update's result, while those behind it are queued as far as may be: not beyond one after
+// which something is decided.
+StepResult next_result(TrainerParts& parts, EpochBatches& batches) {
+  const TrainingStep& step = *parts.step;
+  while (step.under_way() == 0 || (step.under_way() < step.max_under_way() &&
+                                   !decision_is_due(parts, batches, step.under_way())))
+    parts.queue_update(batches, parts.control->next_learning_rate(step.under_way()));
+  return parts.collect_update(batches);
+}
+
 // Trains one epoch, or what is left of it. Returns the record that ends it.
 ControlRecord train_epoch(TrainerParts& parts) {
   EpochBatches batches = parts.epoch_batches();
   parts.reporter.begin_batches();
   while (true) {
-    const StepResult result = parts.update(batches, parts.control->next_learning_rate());
+    StepResult result = next_result(parts, batches);
+    if (result.stop_requested || !result.finite) {
+      // Updates that were queued before this was known are finished; after a skipped one they are
+      // skipped too.
+      while (parts.step->under_way() > 0) result.finite &= parts.collect_update(batches).finite;
+    }
     if (!result.finite) return decide(parts, {.diverged = true});
     const bool ended = parts.control->state().batch_in_epoch == batches.num_batches();
     if (ended || parts.control->at_step_limit())

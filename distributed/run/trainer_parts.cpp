@@ -1,6 +1,5 @@
 #include "lockstep/distributed/run/trainer_parts.h"
 
-#include <optional>
 #include <utility>
 
 #include "lockstep/core/nn/image_classifier.h"
@@ -27,17 +26,24 @@ bool TrainerParts::wants_stop() const {
   return asked || (topology().is_root() && limit > 0 && reporter.seconds() >= limit);
 }
 
-StepResult TrainerParts::update(EpochBatches& batches, double rate) {
-  ControlState& state = control->state();
-  const Batch batch = batches.next();
-  // On a GPU the host only launches. Behind a collective whose peer is lost the device's queue
-  // fills, and then any launch waits, where no communicator looks at the time.
+// On a GPU the host only launches. Behind a collective whose peer is lost the device's queue fills,
+// and then any launch waits, where no communicator looks at the time.
+std::optional<Watchdog::Guard> TrainerParts::watch_update() {
   std::optional<Watchdog::Guard> deadline;
   if (format().device.is_cuda()) deadline.emplace(session.watchdog().watch("update"));
-  const StepResult result = step->run(batch, state.step, rate, wants_stop());
-  deadline.reset();
+  return deadline;
+}
+
+void TrainerParts::queue_update(EpochBatches& batches, double rate) {
+  const Batch batch = batches.next();
+  const auto deadline = watch_update();
+  step->enqueue(batch, control->state().step + step->under_way(), rate, wants_stop());
+}
+
+StepResult TrainerParts::collect_update(const EpochBatches& batches) {
+  const StepResult result = step->collect();
   if (!result.finite) return result;
-  if (average) average->update();
+  ControlState& state = control->state();
   ++state.step;
   ++state.batch_in_epoch;
   state.train_loss_sum += result.loss_sum;
@@ -45,11 +51,16 @@ StepResult TrainerParts::update(EpochBatches& batches, double rate) {
   state.train_images += result.images;
   reporter.count(result.images);
   const bool due = state.step % options.report_every_steps == 0;
-  if (due && topology().is_root()) report_step(result, rate, batches);
+  if (due && topology().is_root()) report_step(result, batches);
   return result;
 }
 
-void TrainerParts::report_step(const StepResult& result, double rate, const EpochBatches& batches) {
+StepResult TrainerParts::update(EpochBatches& batches, double rate) {
+  queue_update(batches, rate);
+  return collect_update(batches);
+}
+
+void TrainerParts::report_step(const StepResult& result, const EpochBatches& batches) {
   const ControlState& state = control->state();
   StepReport line;
   line.epoch = state.epoch + 1;
@@ -57,7 +68,7 @@ void TrainerParts::report_step(const StepResult& result, double rate, const Epoc
   line.batch = state.batch_in_epoch;
   line.batches = batches.num_batches();
   line.loss = result.loss_sum / static_cast<double>(result.images);
-  line.learning_rate = rate;
+  line.learning_rate = result.learning_rate;
   reporter.step(line, batches.wait_seconds());
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,11 @@ struct TrainerParts {
 
   // Batches of the epoch under way, from where it stands.
   EpochBatches epoch_batches() const;
-  // One update; the sums of the epoch and the step count move on. Collective.
+  // Queues the next update; with collect_update() the sums of the epoch and the step count move on
+  // by the oldest one under way. Collective.
+  void queue_update(EpochBatches& batches, double rate);
+  StepResult collect_update(const EpochBatches& batches);
+  // Both at once.
   StepResult update(EpochBatches& batches, double rate);
   // Of the averaged weights, where there are such. Collective.
   EvaluationResult evaluate_indices(Split split,
@@ -75,7 +80,8 @@ struct TrainerParts {
 
  private:
   bool wants_stop() const;
-  void report_step(const StepResult& result, double rate, const EpochBatches& batches);
+  std::optional<Watchdog::Guard> watch_update();
+  void report_step(const StepResult& result, const EpochBatches& batches);
 };
 
 }  // namespace lockstep

@@ -204,6 +204,14 @@ std::vector<SettingRule> running_rules() {
                     ? ""
                     : fmt::format("a rank has {} images of a batch: the rest are empty", most);
        }},
+      {{"distributed.graphs"},
+       [](const Config& config, const RunSituation& run) -> std::string {
+         const GraphUse use = config.distributed.graphs;
+         if (run.on_cpu) return use == GraphUse::kAutomatic ? "" : "no effect on CPUs";
+         if (use == GraphUse::kOff || run.not_recorded.empty()) return "";
+         return "steps are not recorded as CUDA graphs: " + run.not_recorded;
+       },
+       Weight::kAlways},
       {{"distributed.allow_shared_gpu"},
        [](const Config&, const RunSituation& run) {
          return run.on_cpu ? "no effect on CPUs" : "";

@@ -19,8 +19,9 @@ namespace lockstep {
 struct RunSituation {
   int64_t world_size = 1;
   bool on_cpu = true;
-  bool own_model = false;  // the program's, not one of model.name
-  bool has_norms = true;   // batch norm that learns
+  bool own_model = false;    // the program's, not one of model.name
+  bool has_norms = true;     // batch norm that learns
+  std::string not_recorded;  // why_not_recorded()
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t unlimited_train_images = 0;  // without data.max_train_images
   int64_t num_classes = 0, image_side = 0;

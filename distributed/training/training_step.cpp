@@ -2,22 +2,28 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <c10/core/AutogradState.h>
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
 #include <utility>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/training/update_decision.h"
 #include "lockstep/data/loading/sampler.h"
+#include "lockstep/distributed/training/step_graphs.h"
+#include "lockstep/distributed/training/update_link.h"
 
 namespace lockstep {
 namespace {
 
 // The scalars that travel with the last bucket, before the batch-norm statistics.
 enum Extra : int64_t { kLoss, kCorrect, kImages, kStopRequests, kNumScalars };
+// What an update is given by the host; the first two are this rank's part of the sums above.
+enum Input : int64_t { kOwnImages, kOwnStopRequest, kRate, kForgive, kStep, kNumInputs };
+// What the host is told: the sums, then
+enum Result : int64_t { kNorm = kNumScalars, kSkipped, kNumResults };
 
 // Backward in the calling thread alone, on GPUs too, where LibTorch has a thread for each device:
 // hooks, and the communicators that they call, then stay in one thread.
@@ -61,39 +67,89 @@ TrainingStep::TrainingStep(const TrainingStepParts& parts,
                kNumScalars + batch_norm_state_.contribution_size()) {
   batch_norm_state_.attach(
       reducer_.extras().narrow(0, kNumScalars, batch_norm_state_.contribution_size()));
+  const at::Device device = parts.parameters.master().device();
+  decision_ = std::make_unique<UpdateDecision>(device, options.clip_gradient_norm);
+  link_ = std::make_unique<UpdateLink>(device, kNumInputs, kNumResults);
+  if (options.graphs && device.is_cuda()) graphs_ = std::make_unique<StepGraphs>(device);
 }
 
 TrainingStep::~TrainingStep() = default;
 
-StepResult TrainingStep::run(const Batch& batch,
-                             int64_t step,
-                             double learning_rate,
-                             bool request_stop) {
+int64_t TrainingStep::under_way() const { return link_->under_way(); }
+int64_t TrainingStep::max_under_way() const { return link_->max_under_way(); }
+
+void TrainingStep::enqueue(const Batch& batch,
+                           int64_t step,
+                           double learning_rate,
+                           bool request_stop) {
+  const int64_t slice_size = batch.images.size(0);
+  const bool forgive = std::exchange(forgive_, false);
+  for (Queued& before : queued_) before.forgotten |= forgive;
+  link_->send({{static_cast<float>(slice_size),
+                request_stop ? 1.0f : 0.0f,
+                static_cast<float>(learning_rate),
+                forgive ? 1.0f : 0.0f,
+                std::bit_cast<float>(static_cast<int32_t>(step))}});
+  queued_.push_back({batch.global_size, learning_rate});
+  // A mixed batch's weight is a number of the host's, which a recorded step would repeat.
+  if (graphs_ && slice_size > 0 && !batch.second_labels.defined()) {
+    graphs_->run(batch, [&](const Batch& copy) { compute(copy, step, learning_rate); });
+  } else {
+    compute(batch, step, learning_rate);
+  }
+  link_->post();
+}
+
+// On a GPU with graphs this runs for the first batches of a size only: what changes from step to
+// step is read from link_->inputs() there.
+void TrainingStep::compute(const Batch& batch, int64_t step, double learning_rate) {
   const int64_t slice_size = batch.images.size(0);
   reducer_.begin_update();
   for (int64_t m = 0; m < options_.accumulation_steps; ++m) {
     const IndexRange part = contiguous_part(slice_size, m, options_.accumulation_steps);
     accumulate(part_of(batch, part), step, m == options_.accumulation_steps - 1);
   }
-  reducer_.extras()[kImages].fill_(static_cast<double>(slice_size));
-  reducer_.extras()[kStopRequests].fill_(request_stop ? 1.0 : 0.0);
+  reducer_.extras().narrow(0, kImages, 2).copy_(link_->inputs().narrow(0, kOwnImages, 2));
   reducer_.finish_update();
+  update(learning_rate);
+}
 
-  // Every rank holds the same sums by now, so every rank draws the same conclusions from them.
-  const at::NoGradGuard no_grad;
-  const StepResult result = read_sums();
-  LOCKSTEP_CHECK(result.images == batch.global_size,
+StepResult TrainingStep::collect() {
+  const std::span<const float> values = link_->receive(parts_.communicator);
+  const Queued queued = queued_.front();
+  queued_.pop_front();
+  StepResult result;
+  result.images = static_cast<int64_t>(values[kImages]);
+  result.loss_sum = values[kLoss];
+  result.correct = static_cast<int64_t>(values[kCorrect]);
+  result.stop_requested = values[kStopRequests] > 0;
+  result.gradient_norm = values[kNorm] / static_cast<double>(result.images);
+  result.learning_rate = queued.learning_rate;
+  result.finite = values[kSkipped] == 0;
+  if (!result.finite && !queued.forgotten) forgive_ = true;
+  LOCKSTEP_CHECK(result.images == queued.global_size,
                  "the ranks' slices hold {} images, the global batch {}",
                  result.images,
-                 batch.global_size);
-  apply(result, learning_rate);
+                 queued.global_size);
   return result;
 }
 
+StepResult TrainingStep::run(const Batch& batch,
+                             int64_t step,
+                             double learning_rate,
+                             bool request_stop) {
+  LOCKSTEP_CHECK(under_way() == 0, "{} updates have not been collected", under_way());
+  enqueue(batch, step, learning_rate, request_stop);
+  return collect();
+}
+
 void TrainingStep::accumulate(const Batch& slice, int64_t step, bool last) {
+  const at::Tensor& inputs = link_->inputs();
+  const at::Tensor device_step = inputs.is_cuda() ? inputs.view(at::kInt)[kStep] : at::Tensor();
   const StepContext context{.training = true,
                             .seed = options_.seed,
                             .step = step,
+                            .device_step = device_step,
                             .first_position = slice.first_position,
                             .statistics_exchange = parts_.exchange};
   const ClassificationSums sums = forward_and_loss_(slice, context);
@@ -107,34 +163,21 @@ void TrainingStep::accumulate(const Batch& slice, int64_t step, bool last) {
   sums.loss.backward();
 }
 
-StepResult TrainingStep::read_sums() {
+// Every rank holds the same sums by now, so every rank draws the same conclusions from them.
+void TrainingStep::update(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor& inputs = link_->inputs();
+  const at::Tensor sums = reducer_.extras().narrow(0, 0, kNumScalars);
   const at::Tensor norm = at::linalg_vector_norm(parts_.parameters.gradient());
-  parts_.communicator.synchronise("update");
-  const at::Tensor scalars =
-      at::cat({reducer_.extras().narrow(0, 0, kNumScalars), norm.view({1})}).to(at::kCPU);
-  const float* values = scalars.const_data_ptr<float>();
-  StepResult result;
-  result.images = static_cast<int64_t>(values[kImages]);
-  result.loss_sum = values[kLoss];
-  result.correct = static_cast<int64_t>(values[kCorrect]);
-  result.stop_requested = values[kStopRequests] > 0;
-  result.gradient_norm = values[kNumScalars] / static_cast<double>(result.images);
-  result.finite = std::isfinite(values[kNumScalars]) && std::isfinite(values[kLoss]);
-  return result;
-}
-
-void TrainingStep::apply(const StepResult& result, double learning_rate) {
-  double divisor = static_cast<double>(result.images);
-  const double limit = options_.clip_gradient_norm;
-  if (limit > 0 && result.finite) {
-    // torch.nn.utils.clip_grad_norm_: multiply by min(1, limit / (norm + 1e-6)).
-    divisor /= std::min(1.0, limit / (result.gradient_norm + 1e-6));
-  }
-  const auto scalar_options = parts_.parameters.master().options();
-  parts_.optimizer.step(learning_rate,
-                        at::full({}, divisor, scalar_options),
-                        at::full({}, result.finite ? 0.0 : 1.0, scalar_options));
-  if (result.finite) batch_norm_state_.update();
+  decision_->decide(sums[kLoss], sums[kImages], norm, inputs[kForgive]);
+  const at::Tensor& skip = decision_->skip();
+  const at::Tensor rate =
+      inputs.is_cuda() ? inputs[kRate] : at::scalar_tensor(learning_rate, at::kDouble);
+  parts_.optimizer.step(rate, decision_->gradient_divisor(), skip);
+  batch_norm_state_.update(skip);
+  if (parts_.average != nullptr) parts_.average->update(skip);
+  at::Tensor results = link_->results();
+  at::cat_out(results, {sums, norm.view({1}), skip.view({1})});
 }
 
 }  // namespace lockstep

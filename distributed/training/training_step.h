@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 
 #include "lockstep/core/nn/batch_norm_state.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/core/nn/step_context.h"
+#include "lockstep/core/training/ema.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/training/optimizer.h"
 #include "lockstep/data/loading/batch_loader.h"
@@ -15,12 +18,18 @@
 
 namespace lockstep {
 
+class StepGraphs;
+class UpdateDecision;
+class UpdateLink;
+
 struct StepResult {
   double loss_sum = 0;       // over the global batch, of the loss trained on
   int64_t correct = 0;       // of the global batch
   int64_t images = 0;        // of the global batch
   double gradient_norm = 0;  // L2, before clipping, of the mean gradient
-  // False: the gradient held NaN or infinity and the update was skipped, on all ranks.
+  double learning_rate = 0;  // as it was given
+  // False: the gradient held NaN or infinity, or that of an update before which had not been
+  // collected when this one was queued; the update was skipped, on all ranks.
   bool finite = true;
   bool stop_requested = false;  // some rank has received a stop signal
 };
@@ -34,6 +43,7 @@ struct TrainingStepOptions {
   uint64_t seed = 1;                // of what the model draws by step and place
   int64_t accumulation_steps = 1;   // micro-slices that a rank cuts its slice into
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
+  bool graphs = false;              // on a GPU: steps are recorded and replayed (step_graphs.h)
 };
 
 // What a step works on: all of it must outlive the step.
@@ -43,11 +53,16 @@ struct TrainingStepParts {
   Optimizer& optimizer;        // of `parameters`
   Communicator& communicator;  // carries gradients and, between steps, what its owner sends
   StatisticsExchange* exchange = nullptr;  // of synchronised batch norm; null: none
+  WeightAverage* average = nullptr;        // moves with every update; null: none
 };
 
 // Forward, loss sum, backward, reduced gradients, update: over this rank's slice, in
 // `accumulation_steps` micro-slices. Sums are divided once by the global batch's size. An empty
 // slice takes part with zeros.
+//
+// On a GPU the host stays ahead: an update is queued while the one before is still computed, and
+// its result is collected later. Order of calls, as a regular expression: run | (enqueue
+// collect?)*, with at most max_under_way() updates that have not been collected.
 class TrainingStep {
  public:
   TrainingStep(const TrainingStepParts& parts,
@@ -57,21 +72,41 @@ class TrainingStep {
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
 
-  // `step`: updates done before. `request_stop`: this rank wants the run to stop after this update.
-  // Collective.
+  // Queues an update. `step`: updates before it, those under way included. `request_stop`: this
+  // rank wants the run to stop after it. Collective.
   // REQUIRES: the same batch number, step and rate on every rank; the model in training mode.
+  void enqueue(const Batch& batch, int64_t step, double learning_rate, bool request_stop = false);
+  // Waits for the oldest update that has not been collected. The same on every rank.
+  StepResult collect();
+  // Updates that have not been collected; how many they may be: 2 on a GPU, 1 on a CPU.
+  int64_t under_way() const;
+  int64_t max_under_way() const;
+
+  // Both at once.
   StepResult run(const Batch& batch, int64_t step, double learning_rate, bool request_stop = false);
 
  private:
+  void compute(const Batch& batch, int64_t step, double learning_rate);
   void accumulate(const Batch& slice, int64_t step, bool last);
-  StepResult read_sums();
-  void apply(const StepResult& result, double learning_rate);
+  void update(double learning_rate);
+
+  // What is known of an update when it is queued.
+  struct Queued {
+    int64_t global_size = 0;
+    double learning_rate = 0;
+    bool forgotten = false;  // that it was skipped: a later one was told to go on
+  };
 
   TrainingStepParts parts_;
   ForwardAndLoss forward_and_loss_;
   TrainingStepOptions options_;
   BatchNormState batch_norm_state_;
   GradientReducer reducer_;
+  std::unique_ptr<UpdateDecision> decision_;
+  std::unique_ptr<UpdateLink> link_;
+  std::unique_ptr<StepGraphs> graphs_;  // null: none
+  std::deque<Queued> queued_;
+  bool forgive_ = false;  // a skipped update has been collected: the next one goes on
 };
 
 }  // namespace lockstep

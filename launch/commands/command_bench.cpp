@@ -15,6 +15,7 @@
 #include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/setup/graph_use.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/training/classification_loss.h"
@@ -141,14 +142,22 @@ std::vector<double> timed_rates(const BenchOptions& options,
                                 TrainingStep& step,
                                 BatchSource& batches,
                                 ControlChannel& control) {
-  for (int64_t i = 0; i < options.warmup; ++i) step.run(batches.next(), i, kLearningRate);
+  // Updates are queued and collected as a run does it.
+  const auto run_steps = [&](int64_t number) {
+    int64_t images = 0;
+    for (int64_t i = 0; i < number; ++i) {
+      step.enqueue(batches.next(), i, kLearningRate);
+      if (step.under_way() == step.max_under_way()) images += step.collect().images;
+    }
+    while (step.under_way() > 0) images += step.collect().images;
+    return images;
+  };
+  run_steps(options.warmup);
   std::vector<double> rates;
   for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
     control.barrier("benchmark");
     const Stopwatch stopwatch;
-    int64_t images = 0;
-    for (int64_t i = 0; i < options.steps; ++i)
-      images += step.run(batches.next(), i, kLearningRate).images;
+    const int64_t images = run_steps(options.steps);
     control.barrier("benchmark");
     rates.push_back(static_cast<double>(images) / stopwatch.seconds());
   }
@@ -213,13 +222,17 @@ void bench_model(const BenchOptions& options,
   model->train();
   FlatParameters parameters(*model, flat_options(config, format));
   const auto optimizer = make_optimizer(config.optimizer, parameters);
+  TrainingStepOptions step_options = make_training_step_options(config);
+  agree(session.control(), "choosing how steps are launched", [&] {
+    step_options.graphs = records_steps(config, device.device, gradients->backend(), false);
+  });
   TrainingStep step({.model = *model,
                      .parameters = parameters,
                      .optimizer = *optimizer,
                      .communicator = *gradients,
                      .exchange = exchange.get()},
                     classification_loss(*model, config.optimizer.label_smoothing),
-                    make_training_step_options(config));
+                    step_options);
   BatchSource batches(
       options, format, store, topology, options.warmup + options.steps * options.repetitions);
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Times Lockstep and PyTorch DistributedDataParallel alternately on this machine and prints the ratio with its spread.
 
-usage: compare_ddp.py [--model NAME]... [--precision P]... [--ranks N] [--rounds N] [--end-to-end FILE.h5 BINARY_FOLDER]
+usage: compare_ddp.py [--model NAME]... [--precision P]... [--against eager|compile|graphs]... [--batch N]... [--ranks N]
+                      [--rounds N] [--end-to-end FILE.h5 BINARY_FOLDER]
+
+eager: DDP as it is. compile: torch.compile over it. graphs: its mode "reduce-overhead", with CUDA graphs; GPUs only.
 
 In memory: both train on one batch of random images. End to end: Lockstep reads the HDF5 file, DDP the CIFAR-10 binary folder
 through a torchvision-style loader, both with pad-crop and flip. DDP runs in its best memory layout (both are tried first).
@@ -9,6 +12,7 @@ GoogLeNet trains with both auxiliary heads on either side; dropout is off. Needs
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -17,9 +21,13 @@ import statistics
 import subprocess
 import sys
 
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 import torch
 
-HERE = pathlib.Path(__file__).resolve().parent
 BATCH = {"resnet18": 64, "resnet34": 64, "resnet50": 64, "vgg16_bn": 64, "googlenet_bn": 64}
 
 
@@ -29,7 +37,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ddp(model, head, precision, layout, batch, steps, ranks, data):
+def ddp(model, head, precision, run, layout, batch, steps, ranks, data):
     environment = dict(
         os.environ,
         MASTER_ADDR="127.0.0.1",
@@ -46,6 +54,8 @@ def ddp(model, head, precision, layout, batch, steps, ranks, data):
         head,
         "--precision",
         precision,
+        "--run",
+        run,
         "--layout",
         layout,
         "--batch",
@@ -100,21 +110,17 @@ def lockstep(program, model, head, precision, batch, steps, ranks, data):
     return json.loads(result.stdout.strip().splitlines()[-1])["images_per_second"]
 
 
-def compare(options, model, precision, end_to_end):
-    batch = options.batch or BATCH.get(model, 128)
+def compare(options, model, precision, run, batch, end_to_end):
     steps = options.steps or (12 if model in BATCH else 40)
     h5, folder = end_to_end or (None, None)
-    layout = max(
-        ("nhwc", "nchw"),
-        key=lambda l: ddp(
-            model, options.head, precision, l, batch, max(5, steps // 2), options.ranks, folder
-        ),
-    )
+
+    def theirs_at(layout, steps):
+        return ddp(model, options.head, precision, run, layout, batch, steps, options.ranks, folder)
+
+    layout = max(("nhwc", "nchw"), key=lambda tried: theirs_at(tried, max(5, steps // 2)))
     ratios, theirs, ours = [], [], []
     for _ in range(options.rounds):
-        theirs.append(
-            ddp(model, options.head, precision, layout, batch, steps, options.ranks, folder)
-        )
+        theirs.append(theirs_at(layout, steps))
         ours.append(
             lockstep(
                 options.program, model, options.head, precision, batch, steps, options.ranks, h5
@@ -122,7 +128,7 @@ def compare(options, model, precision, end_to_end):
         )
         ratios.append(ours[-1] / theirs[-1])
     print(
-        f"| {model} | {precision} | {'end to end' if end_to_end else 'in memory'} | {options.ranks} x {batch} | "
+        f"| {model} | {precision} | {run} | {'end to end' if end_to_end else 'in memory'} | {options.ranks} x {batch} | "
         f"{statistics.median(theirs):.0f} ({layout}) | {statistics.median(ours):.0f} | "
         f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |",
         flush=True,
@@ -136,22 +142,30 @@ def main():
     parser.add_argument("--model", action="append")
     parser.add_argument("--head", default="full", choices=["full", "compact"], help="of VGG")
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"])
+    parser.add_argument("--against", action="append", choices=["eager", "compile", "graphs"])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--batch", type=int, help="images a rank (default 128, or 64 for large models)"
+        "--batch",
+        type=int,
+        action="append",
+        help="images a rank (default 128, or 64 for large models)",
     )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--program", default=str(HERE.parent.parent / "build" / "lockstep"))
     parser.add_argument("--end-to-end", nargs=2, metavar=("FILE.h5", "BINARY_FOLDER"))
     options = parser.parse_args()
     print(
-        "| model | precision | input | ranks x batch | DDP images/s (layout) | Lockstep images/s | ratio, median (range) |"
+        "| model | precision | DDP | input | ranks x batch | DDP images/s (layout) | Lockstep images/s | ratio, median (range) |"
     )
-    print("|---|---|---|---|---|---|---|", flush=True)
-    for model in options.model or ["resnet20", "resnet18"]:
-        for precision in options.precision or ["bf16", "fp32"]:
-            compare(options, model, precision, options.end_to_end)
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for model, precision, run in itertools.product(
+        options.model or ["resnet20", "resnet18"],
+        options.precision or ["bf16", "fp32"],
+        options.against or ["eager"],
+    ):
+        for batch in options.batch or [BATCH.get(model, 128)]:
+            compare(options, model, precision, run, batch, options.end_to_end)
 
 
 main()

@@ -6,6 +6,11 @@ import os
 import sys
 import time
 
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[:0] = [TESTS, os.path.join(TESTS, "core", "models")]
+from reference_packages import add_reference_packages
+
+add_reference_packages()
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -13,7 +18,6 @@ import torchvision.transforms as T
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "core", "models"))
 from reference_models import make_model, training_loss
 
 
@@ -75,9 +79,10 @@ def main():
     parser.add_argument("--head", required=True)
     parser.add_argument("--precision", choices=["fp32", "bf16"], required=True)
     parser.add_argument("--layout", choices=["nchw", "nhwc"], required=True)
+    parser.add_argument("--run", choices=["eager", "compile", "graphs"], required=True)
     parser.add_argument("--batch", type=int, required=True, help="images a rank")
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=8)  # compiles and records, too
     parser.add_argument("--data", help="cifar-10-batches-bin: end to end instead of in memory")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
@@ -101,7 +106,13 @@ def main():
         .to(memory_format=memory_format)
     )
     model = DistributedDataParallel(model, gradient_as_bucket_view=True)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True)
+    trained = model
+    if options.run != "eager":
+        # "reduce-overhead" replays what was compiled as CUDA graphs.
+        model = torch.compile(
+            model, mode="reduce-overhead" if options.run == "graphs" else "default"
+        )
+    optimizer = torch.optim.SGD(trained.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True)
 
     source = batches(options, device, memory_format)
     for step in range(options.warmup + options.steps):

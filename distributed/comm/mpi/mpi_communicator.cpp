@@ -84,6 +84,10 @@ class MpiCommunicator final : public Communicator {
                                                 std::string_view label) override;
   void broadcast(const at::Tensor& tensor, int root, std::string_view label) override;
   void make_progress() override;
+  void wait_until(const std::function<bool()>& done, std::string_view label) override {
+    const Watchdog::Guard deadline = watchdog_.watch(label);
+    Communicator::wait_until(done, label);
+  }
   void finish(const std::shared_ptr<Operation>& operation);
 
  private:

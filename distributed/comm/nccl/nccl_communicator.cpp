@@ -16,7 +16,6 @@
 #include <string>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/distributed/comm/backoff.h"
 #include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
@@ -108,10 +107,13 @@ class NcclCommunicator final : public Communicator {
   void broadcast(const at::Tensor& tensor, int root, std::string_view label) override;
 
   void synchronise(std::string_view label) override {
-    const Watchdog::Guard deadline = watchdog_.watch(label);
     at::cuda::CUDAEvent reached;
     reached.record(c10::cuda::getCurrentCUDAStream(device_.index()));
-    for (Backoff backoff; !reached.query(); backoff.pause()) make_progress();
+    wait_until([&] { return reached.query(); }, label);
+  }
+  void wait_until(const std::function<bool()>& done, std::string_view label) override {
+    const Watchdog::Guard deadline = watchdog_.watch(label);
+    Communicator::wait_until(done, label);
   }
 
   void make_progress() override {

@@ -29,7 +29,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(defaults),
             "63b1bd922e9ce82e1fd20b11b4205f94cc7acf10b806af29bc714e3fc5d14736");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "03bf7638717a91e6078ff1ca17dd991e355ffe6f2d6a31e49a62c3b5bd7d5f10");
+            "f6e2560728ca608cbdadb2c4101941ac7a4b47693fd6c14d3d5088078547b031");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "b754ea80f48104b72f539e8f03eeb40b03698466acc7aa34780e812e50e21208");
+            "492b76506b42bb94db25f7c5e5067f4949f0a662e25de73fee3d43e6cd04d169");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {

@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAFunctions.h>
 #endif
 
+#include <limits>
+
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
@@ -166,6 +168,113 @@ TEST_F(Gpu, TrainingOverMpiEqualsTheCpus) { expect_training_equals_the_cpus("mpi
 TEST_F(Gpu, TrainingOverNcclEqualsTheCpus) {
   if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
   expect_training_equals_the_cpus("nccl", device_);
+}
+
+void expect_equal(const NamedTensors& a, const NamedTensors& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+}
+
+// An update is queued while the one before is computed, and changes nothing about either.
+TEST_F(Gpu, UpdatesThatAreQueuedAheadEqualThoseThatAreNot) {
+  const auto communicator = session->make_communicator("mpi", device_);
+  const Config config;
+  TrainingRank one_by_one(config, *communicator, nullptr, device_, 0.9);
+  TrainingRank ahead(config, *communicator, nullptr, device_, 0.9);
+  TrainingStep& step = ahead.step();
+  ASSERT_EQ(step.max_under_way(), 2);
+  std::vector<double> expected, losses;
+  for (int64_t i = 0; i < 5; ++i) {
+    const Batch batch = ahead.on_device(slice_of(global_batch(28, i), rank(), world_size(), true));
+    expected.push_back(one_by_one.run_slice(batch, i, 0.05).loss_sum);
+    step.enqueue(batch, i, 0.05);
+    if (step.under_way() == 2) losses.push_back(step.collect().loss_sum);
+  }
+  while (step.under_way() > 0) losses.push_back(step.collect().loss_sum);
+  ASSERT_EQ(losses.size(), expected.size());
+  for (size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i] / expected[i], 1.0, 1e-6) << i;
+  expect_close(ahead.state().weights, one_by_one.state().weights, 1e-6, "weights");
+  expect_close(ahead.averaged_weights(), one_by_one.averaged_weights(), 1e-6, "averages");
+}
+
+// The host learns of a number that is not finite when the next update is queued already.
+TEST_F(Gpu, AnUpdateQueuedBehindASkippedOneIsSkippedToo) {
+  const auto communicator = session->make_communicator("mpi", device_);
+  TrainingRank training({}, *communicator, nullptr, device_, 0.9);
+  TrainingStep& step = training.step();
+  const auto batch_of = [&](int64_t i) {
+    return training.on_device(slice_of(global_batch(28, i), rank(), world_size(), true));
+  };
+  EXPECT_TRUE(step.run(batch_of(0), 0, 0.05).finite);
+  const TrainingState before = training.state();
+  const NamedTensors average_before = training.averaged_weights();
+  Batch bad = batch_of(1);
+  if (rank() == 0) bad.images[0].fill_(std::numeric_limits<float>::quiet_NaN());
+  step.enqueue(bad, 1, 0.05);
+  step.enqueue(batch_of(2), 2, 0.05);
+  EXPECT_FALSE(step.collect().finite);
+  EXPECT_FALSE(step.collect().finite);
+  expect_equal(training.state().weights, before.weights);
+  expect_equal(training.state().optimizer, before.optimizer);
+  expect_equal(training.averaged_weights(), average_before);
+  EXPECT_TRUE(step.run(batch_of(2), 1, 0.05).finite);
+  EXPECT_FALSE(at::equal(training.state().weights[0].second, before.weights[0].second));
+}
+
+// Batches of two sizes, as an epoch's, some behind others that are still computed.
+std::vector<double> losses_of(TrainingRank& training, int64_t steps) {
+  TrainingStep& step = training.step();
+  std::vector<double> losses;
+  for (int64_t i = 0; i < steps; ++i) {
+    const int64_t images = i % 4 == 3 ? 20 : 28;
+    const Batch batch =
+        training.on_device(slice_of(global_batch(images, i), rank(), world_size(), true));
+    step.enqueue(batch, i, 0.05 / static_cast<double>(i + 1));
+    if (step.under_way() == step.max_under_way()) losses.push_back(step.collect().loss_sum);
+  }
+  while (step.under_way() > 0) losses.push_back(step.collect().loss_sum);
+  return losses;
+}
+
+void expect_recorded_equals_launched(const Config& config, at::Device device) {
+  std::vector<std::vector<double>> losses;
+  std::vector<NamedTensors> weights, averages, optimizers;
+  for (const bool graphs : {false, true}) {
+    const auto gradients = session->make_communicator("nccl", device);
+    const auto statistics = config.distributed.batch_norm == BatchNormMode::kSync
+                                ? session->make_communicator("nccl", device)
+                                : nullptr;
+    TrainingRank training(config, *gradients, statistics.get(), device, 0.9, graphs);
+    losses.push_back(losses_of(training, 12));
+    weights.push_back(training.state().weights);
+    optimizers.push_back(training.state().optimizer);
+    averages.push_back(training.averaged_weights());
+  }
+  for (size_t i = 0; i < losses[0].size(); ++i)
+    EXPECT_NEAR(losses[1][i] / losses[0][i], 1.0, 1e-5) << i;
+  expect_close(weights[1], weights[0], 1e-4, "weights");
+  expect_close(optimizers[1], optimizers[0], 1e-3, "optimizer");
+  expect_close(averages[1], averages[0], 1e-4, "averages");
+}
+
+TEST_F(Gpu, RecordedStepsEqualLaunchedOnes) {
+  if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
+  Config config;
+  config.distributed.batch_norm = BatchNormMode::kSync;
+  config.distributed.accumulation_steps = 1;
+  expect_recorded_equals_launched(config, device_);
+}
+
+// What draws by step, or counts steps, does so in replays too.
+TEST_F(Gpu, RecordedStepsDrawAndCountAnew) {
+  if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
+  Config config;
+  config.model.stochastic_depth = 0.5;
+  config.optimizer.name = "adamw";
+  config.optimizer.clip_gradient_norm = 0.5;
+  config.distributed.accumulation_steps = 2;
+  expect_recorded_equals_launched(config, device_);
 }
 
 TEST_F(Gpu, Bf16TrainingLearnsAndResumesWithTheSameLoss) {

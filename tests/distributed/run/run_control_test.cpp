@@ -37,6 +37,26 @@ TEST(RunControl, EveryRankObeysRankZerosNumbers) {
   }
 }
 
+TEST(RunControl, LooksAheadAsIfTheUpdatesWereCounted) {
+  Config config;
+  config.epochs = 2;
+  config.lr_schedule.name = "cosine";
+  config.checkpoint.every_steps = 4;
+  config.limits.steps = 7;
+  run_in_process(1, [&](InProcessRank& alone) {
+    RunControl control(make_run_control_options(config, 10), *alone.control, {});
+    for (int64_t ahead = 0; ahead < 9; ++ahead) {
+      ControlState counted;
+      counted.step = ahead;
+      const RunControl then(make_run_control_options(config, 10), *alone.control, counted);
+      EXPECT_EQ(control.next_learning_rate(ahead), then.next_learning_rate());
+      EXPECT_EQ(control.at_step_limit(ahead), ahead >= 7);
+      EXPECT_EQ(control.checkpoint_is_due(ahead), ahead % 4 == 0);
+    }
+    EXPECT_NE(control.next_learning_rate(5), control.next_learning_rate());
+  });
+}
+
 TEST(RunControl, StateSurvivesItsJson) {
   ControlState state;
   state.epoch = 3;

@@ -46,6 +46,18 @@ std::string refusal(const Assignments& assignments, const RunSituation& run = kU
 
 TEST(SettingNotes, NothingIsSaidOfDefaults) { EXPECT_THAT(notes({}), IsEmpty()); }
 
+TEST(SettingNotes, StepsThatAreNotRecordedAreToldOfOnGpusAlone) {
+  EXPECT_THAT(notes({"distributed.graphs=on"}), ElementsAre(HasSubstr("no effect on CPUs")));
+  RunSituation run = kUsual;
+  run.on_cpu = false;
+  EXPECT_THAT(notes({}, run), IsEmpty());
+  run.not_recorded = "the moon is full";
+  EXPECT_THAT(notes({}, run),
+              ElementsAre("note: distributed.graphs=auto: steps are not recorded as CUDA graphs: "
+                          "the moon is full"));
+  EXPECT_THAT(notes({"distributed.graphs=off"}, run), IsEmpty());
+}
+
 TEST(SettingNotes, EveryKeyHasARuleOrAlwaysItsEffect) {
   std::set<std::string> considered = {// With any images, on any ranks:
                                       "seed",

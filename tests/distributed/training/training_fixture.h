@@ -118,7 +118,9 @@ class TrainingRank {
   TrainingRank(const Config& config,
                Communicator& gradients,
                Communicator* statistics,
-               at::Device device = at::kCPU)
+               at::Device device = at::kCPU,
+               double average_decay = 0,
+               bool graphs = false)
       : config_(config),
         model_(model_on(device, config)),
         device_(device),
@@ -128,29 +130,42 @@ class TrainingRank {
                      .decay_norms_and_biases = config.optimizer.decay_norms_and_biases,
                      .bucket_bytes = config.distributed.bucket_bytes}),
         optimizer_(make_optimizer(config.optimizer, parameters_)),
+        average_(average_decay > 0
+                     ? std::make_unique<WeightAverage>(*model_, parameters_, average_decay)
+                     : nullptr),
         exchange_(statistics ? make_statistics_exchange(*statistics) : nullptr),
         step_({.model = *model_,
                .parameters = parameters_,
                .optimizer = *optimizer_,
                .communicator = gradients,
-               .exchange = exchange_.get()},
+               .exchange = exchange_.get(),
+               .average = average_.get()},
               classification_loss(*model_, config.optimizer.label_smoothing),
-              make_training_step_options(config)) {
+              options_for(config, graphs)) {
     model_->train();
   }
 
   StepResult run(
       const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
     const auto dtype = config_.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
-    Batch batch = slice_of(global, rank, world_size, true, dtype);
+    return step_.run(
+        on_device(slice_of(global, rank, world_size, true, dtype)), step, learning_rate);
+  }
+  Batch on_device(Batch batch) const {
     batch.images = batch.images.to(device_);
     batch.labels = batch.labels.to(device_);
-    return step_.run(batch, step, learning_rate);
+    return batch;
   }
   StepResult run_slice(const Batch& slice, int64_t step, double learning_rate) {
     return step_.run(slice, step, learning_rate);
   }
+  TrainingStep& step() { return step_; }
 
+  NamedTensors averaged_weights() {
+    NamedTensors found;
+    with_average(average_.get(), [&] { found = export_weights(*model_, parameters_); });
+    return found;
+  }
   TrainingState state() {
     return {export_weights(*model_, parameters_), export_optimizer(*optimizer_, parameters_)};
   }
@@ -168,6 +183,11 @@ class TrainingRank {
   }
 
  private:
+  static TrainingStepOptions options_for(const Config& config, bool graphs) {
+    TrainingStepOptions options = make_training_step_options(config);
+    options.graphs = graphs;
+    return options;
+  }
   static std::shared_ptr<ImageClassifier> model_on(at::Device device, const Config& config) {
     auto model = make_model(config.model.name,
                             model_options(config.model, 10, 3, 32),
@@ -182,6 +202,7 @@ class TrainingRank {
   at::Device device_;
   FlatParameters parameters_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<StatisticsExchange> exchange_;
   TrainingStep step_;
 };

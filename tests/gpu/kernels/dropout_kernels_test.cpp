@@ -26,7 +26,12 @@ void expect_right(const MaskDraws& draws, bool bf16, size_t shift) {
                                   << draws.threshold << (bf16 ? " bf16" : " fp32") << " shift "
                                   << shift);
   const Numbers mask(bf16, static_cast<size_t>(draws.samples * draws.elements), shift);
-  kernels::cuda::random_mask(draws, bf16, mask.data(), nullptr);
+  // The step is given with the launch, or read on the device.
+  MaskDraws given = draws;
+  const GuardedMemory<int> step(1);
+  step[0] = static_cast<int>(draws.step);
+  if (shift != 0) given.step = 7;
+  kernels::cuda::random_mask(given, shift != 0 ? step.data() : nullptr, bf16, mask.data(), nullptr);
   size_t i = 0;
   for (int64_t sample = 0; sample < draws.samples; ++sample) {
     for (int64_t element = 0; element < draws.elements; ++element, ++i) {

@@ -16,23 +16,28 @@ namespace {
 
 using pretended::Counts;
 
-// Of the third step of ResNet-20 on a batch that lies on the device already.
-Counts counts_of_a_step(Precision precision) {
+// Of a steady step of ResNet-20 on a batch that lies on the device already: one is queued, the one
+// before collected.
+Counts counts_of_a_step(Precision precision, bool graphs) {
   Counts counts;
   run_in_process(1, [&](InProcessRank& alone) {
     Config config;
     config.precision = precision;
     const at::Device gpu(at::kCUDA, 0);
     const auto gradients = alone.session.make_communicator("nccl", gpu);
-    TrainingRank training(config, *gradients, nullptr, gpu);
+    TrainingRank training(config, *gradients, nullptr, gpu, /*average_decay=*/0, graphs);
     Batch batch = slice_of(global_batch(8, 0), 0, 1, true, compute_dtype(precision));
     batch.images = batch.images.to(gpu);
     batch.labels = batch.labels.to(gpu);
-    for (int64_t step = 0; step < 3; ++step) {
+    TrainingStep& steps = training.step();
+    steps.enqueue(batch, 0, 0.01);
+    for (int64_t step = 1; step < 4; ++step) {
       pretended::reset_counts();
-      training.run_slice(batch, step, 0.01);
+      steps.enqueue(batch, step, 0.01);
+      steps.collect();
       counts = pretended::counts();
     }
+    steps.collect();
   });
   return counts;
 }
@@ -44,12 +49,22 @@ std::string table(const Counts& counts) {
 }
 
 TEST(StepBudget, OfResNet20) {
-  const Counts counts = counts_of_a_step(Precision::kBf16);
+  const Counts counts = counts_of_a_step(Precision::kBf16, /*graphs=*/false);
   RecordProperty("operations", std::to_string(counts.operations));
-  EXPECT_LE(counts.operations, 190) << table(counts);
-  // The copy that reads the step's sums waits for the stream, by itself and once more by LibTorch.
-  EXPECT_LE(counts.synchronisations, 2) << table(counts);
-  EXPECT_LE(counts.bytes_to_host, 64) << table(counts);
+  EXPECT_LE(counts.operations, 195) << table(counts);
+  EXPECT_EQ(counts.synchronisations, 0) << table(counts);
+  EXPECT_LE(counts.bytes_to_host, 24) << table(counts);
+  EXPECT_LE(counts.bytes_to_device, 20) << table(counts);
+}
+
+// Besides the graph: the batch to where it reads it, and the host's numbers both ways.
+TEST(StepBudget, OfResNet20AsAGraph) {
+  const Counts counts = counts_of_a_step(Precision::kBf16, /*graphs=*/true);
+  EXPECT_EQ(counts.by_name.at("graph"), 1) << table(counts);
+  EXPECT_LE(counts.operations, 5) << table(counts);
+  EXPECT_EQ(counts.synchronisations, 0) << table(counts);
+  EXPECT_LE(counts.bytes_to_host, 24) << table(counts);
+  EXPECT_LE(counts.bytes_to_device, 20) << table(counts);
 }
 
 // Copies to the host wait for the device: one for each dtype, not one for each of 120 tensors.

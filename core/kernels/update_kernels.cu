@@ -1,0 +1,125 @@
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include "lockstep/core/kernels/update_kernels_cuda.h"
+
+namespace lockstep::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kWidth = 4;         // elements of a thread, moved at once
+constexpr int64_t kMaxBlocks = 4096;  // enough to fill the largest devices
+
+__global__ void decide(DecideUpdate decision) { decision.write(); }
+
+__device__ void load(const float* from, int64_t at, float (&out)[kWidth]) {
+  const float4 pack = *reinterpret_cast<const float4*>(from + at);
+  out[0] = pack.x;
+  out[1] = pack.y;
+  out[2] = pack.z;
+  out[3] = pack.w;
+}
+__device__ void store(float* to, int64_t at, const float (&in)[kWidth]) {
+  *reinterpret_cast<float4*>(to + at) = make_float4(in[0], in[1], in[2], in[3]);
+}
+__device__ void store_bf16(void* to, int64_t at, const float (&in)[kWidth]) {
+  auto* out = reinterpret_cast<__nv_bfloat162*>(static_cast<__nv_bfloat16*>(to) + at);
+  out[0] = __floats2bfloat162_rn(in[0], in[1]);
+  out[1] = __floats2bfloat162_rn(in[2], in[3]);
+}
+
+// A rule's numbers for the whole update, and what it does to a pack: apply(at, decay, weights,
+// gradients) changes the weights and the rule's own memory.
+struct Sgd {
+  SgdRule rule;
+  float rate;
+
+  __device__ Sgd(const SgdRule& of, float learning_rate) : rule(of), rate(learning_rate) {}
+  __device__ void apply(int64_t at, float decay, float (&w)[kWidth], float (&g)[kWidth]) const {
+    const auto factor = static_cast<float>(rule.factor);
+    float m[kWidth] = {};
+    if (rule.momentum) load(rule.momentum, at, m);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      g[i] += decay * w[i];
+      m[i] = factor * m[i] + g[i];
+      const float moved = !rule.momentum ? g[i] : rule.nesterov ? g[i] + factor * m[i] : m[i];
+      w[i] -= rate * moved;
+    }
+    if (rule.momentum) store(rule.momentum, at, m);
+  }
+};
+
+struct AdamW {
+  AdamWRule rule;
+  float rate, step_size, root_of_correction;
+
+  __device__ AdamW(const AdamWRule& of, float learning_rate) : rule(of), rate(learning_rate) {
+    const double step = *rule.step;
+    step_size = static_cast<float>(rate / (1.0 - pow(rule.beta1, step)));
+    root_of_correction = static_cast<float>(sqrt(1.0 - pow(rule.beta2, step)));
+  }
+  __device__ void apply(int64_t at, float decay, float (&w)[kWidth], float (&g)[kWidth]) const {
+    const auto beta1 = static_cast<float>(rule.beta1), beta2 = static_cast<float>(rule.beta2);
+    const auto epsilon = static_cast<float>(rule.epsilon);
+    const auto rest1 = static_cast<float>(1.0 - rule.beta1);
+    const auto rest2 = static_cast<float>(1.0 - rule.beta2);
+    float m[kWidth], v[kWidth];
+    load(rule.exp_avg, at, m);
+    load(rule.exp_avg_sq, at, v);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      w[i] -= rate * decay * w[i];
+      m[i] = beta1 * m[i] + rest1 * g[i];
+      v[i] = beta2 * v[i] + rest2 * g[i] * g[i];
+      w[i] -= step_size * m[i] / (sqrtf(v[i]) / root_of_correction + epsilon);
+    }
+    store(rule.exp_avg, at, m);
+    store(rule.exp_avg_sq, at, v);
+  }
+};
+
+template <typename Rule, typename Given>
+__global__ void __launch_bounds__(kThreads) update_all(FlatUpdate update, Given given) {
+  if (*update.skip != 0) return;
+  const Rule rule(given, *update.rate);
+  const float divisor = *update.divisor;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * kWidth;
+  for (int64_t at = (blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x) * kWidth;
+       at < update.n;
+       at += step) {
+    const UpdateRun run = update.runs[at / kRunLength];
+    if (run == UpdateRun::kLeaves) continue;
+    float w[kWidth], g[kWidth];
+    load(update.master, at, w);
+    load(update.gradient, at, g);
+    for (float& each : g) each /= divisor;
+    const double decay = run == UpdateRun::kUpdatesWithDecay ? update.weight_decay : 0.0;
+    rule.apply(at, static_cast<float>(decay), w, g);
+    store(update.master, at, w);
+    if (update.shadow) store_bf16(update.shadow, at, w);
+  }
+}
+
+template <typename Rule, typename Given>
+void launch(const FlatUpdate& update, const Given& given, void* stream) {
+  const int64_t wanted = (update.n / kWidth + kThreads - 1) / kThreads;
+  const auto blocks = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+  update_all<Rule><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(update, given);
+}
+
+}  // namespace
+
+void decide_update(const DecideUpdate& decision, void* stream) {
+  decide<<<1, 1, 0, static_cast<cudaStream_t>(stream)>>>(decision);
+}
+
+void update_by_sgd(const FlatUpdate& update, const SgdRule& rule, void* stream) {
+  launch<Sgd>(update, rule, stream);
+}
+
+void update_by_adamw(const FlatUpdate& update, const AdamWRule& rule, void* stream) {
+  launch<AdamW>(update, rule, stream);
+}
+
+}  // namespace lockstep::kernels::cuda
