@@ -41,6 +41,7 @@ TEST(RunControl, LooksAheadAsIfTheUpdatesWereCounted) {
   Config config;
   config.epochs = 2;
   config.lr_schedule.name = "cosine";
+  config.lr_schedule.step_every = ScheduleUnit::kUpdate;
   config.checkpoint.every_steps = 4;
   config.limits.steps = 7;
   run_in_process(1, [&](InProcessRank& alone) {
