@@ -3,6 +3,8 @@
 #include <ATen/ops/from_blob.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <bit>
+
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/batch_norm_passes.h"
@@ -122,7 +124,7 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
                                 statistics.moments.select(1, 2 * weight.numel())});
     context->saved_data["relu"] = task->relu;
     context->saved_data["has_residual"] = residual.defined();
-    context->saved_data["exchange"] = reinterpret_cast<int64_t>(task->exchange);
+    context->saved_data["exchange"] = std::bit_cast<int64_t>(task->exchange);
     context->saved_data["channels"] = channels;
     const ImageGroups& groups = task->groups;
     context->saved_data["groups"] =
@@ -130,13 +132,13 @@ struct FusedBatchNorm : public torch::autograd::Function<FusedBatchNorm> {
     return y;
   }
 
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     refuse_second_derivative("batch_norm");
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &y = saved[6];
     const bool relu = context->saved_data["relu"].toBool();
     const bool has_residual = context->saved_data["has_residual"].toBool();
-    auto* exchange = reinterpret_cast<StatisticsExchange*>(context->saved_data["exchange"].toInt());
+    auto* exchange = std::bit_cast<StatisticsExchange*>(context->saved_data["exchange"].toInt());
     const auto parts = parts_of(context->saved_data["channels"].toIntVector());
     const auto of = context->saved_data["groups"].toIntVector();
     const ImageGroups groups{.images = of[0], .of = of[1], .first = of[2], .count = of[3]};

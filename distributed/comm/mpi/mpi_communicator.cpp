@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <new>
 
 #ifdef LOCKSTEP_WITH_CUDA
 #include <ATen/cuda/CUDAEvent.h>
@@ -113,7 +114,7 @@ class MpiWork final : public PendingWork {
     if (std::uncaught_exceptions() > 0) {
       // The peers may never come and MPI still writes into the tensor: it must outlive this
       // process's last MPI call.
-      new std::shared_ptr<Operation>(operation_);
+      new (std::nothrow) std::shared_ptr<Operation>(operation_);
       return;
     }
     try {
