@@ -94,8 +94,8 @@ void expect_sums(Communicator& communicator, at::Device device) {
     at::Tensor tensor = torch::full({size}, static_cast<float>(rank() + 1), at::device(device));
     communicator.all_reduce(tensor, "test");
     communicator.synchronise("test");
-    EXPECT_EQ(tensor.min().item<float>(),
-              static_cast<float>(world_size() * (world_size() + 1) / 2));
+    const int sum_of_ranks = world_size() * (world_size() + 1) / 2;
+    EXPECT_EQ(tensor.min().item<float>(), static_cast<float>(sum_of_ranks));
     EXPECT_EQ(tensor.max().item<float>(), tensor.min().item<float>());
   }
   at::Tensor tensor = torch::full({7}, static_cast<float>(rank()), at::device(device));
