@@ -6,57 +6,16 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <type_traits>
 
 #include "lockstep/core/kernels/batch_norm_operands.h"
+#include "lockstep/core/kernels/packs.cuh"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__device__ float to_float(float v) { return v; }
-__device__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
-__device__ void from_float(float v, float* out) { *out = v; }
-__device__ void from_float(float v, __nv_bfloat16* out) { *out = __float2bfloat16_rn(v); }
-
-// kVector neighbouring values, moved in one access of up to 16 bytes.
-template <typename T, int kVector>
-struct alignas(sizeof(T) * kVector) Pack {
-  T value[kVector];
-};
-
-// The 16 bytes of a whole pack are told to be read-only, so that loads may overtake stores.
-template <typename T, int kVector>
-__device__ void load(const void* from, int64_t at, float (&out)[kVector]) {
-  const auto* place = reinterpret_cast<const Pack<T, kVector>*>(static_cast<const T*>(from) + at);
-  Pack<T, kVector> pack;
-  if constexpr (sizeof pack == sizeof(uint4)) {
-    const uint4 bits = __ldg(reinterpret_cast<const uint4*>(place));
-    memcpy(&pack, &bits, sizeof pack);
-  } else {
-    pack = *place;
-  }
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) out[i] = to_float(pack.value[i]);
-}
-
-template <typename T, int kVector>
-__device__ void store(void* to, int64_t at, const float (&in)[kVector]) {
-  Pack<T, kVector> pack;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) from_float(in[i], &pack.value[i]);
-  auto* place = reinterpret_cast<Pack<T, kVector>*>(static_cast<T*>(to) + at);
-  if constexpr (sizeof pack == sizeof(uint4)) {
-    uint4 bits;
-    memcpy(&bits, &pack, sizeof pack);
-    __stwb(reinterpret_cast<uint4*>(place), bits);  // as `=`, which nvcc may cut into four
-  } else {
-    *place = pack;
-  }
-}
 
 // Of neighbouring channels.
 template <int kChannels>
@@ -130,21 +89,25 @@ __device__ ThreadRows rows_of_thread(const Way& way) {
           .down = down};
 }
 
+// An affine map of a thread's channels.
+template <typename Way>
+struct ThreadAffine {
+  float scale[Way::kChannels], offset[Way::kChannels];
+  __device__ void load(const Affine& affine, int64_t channel) {
+    load_channels(affine.scale, channel, scale);
+    load_channels(affine.offset, channel, offset);
+  }
+};
+
 // x and g, as GradientInput has it.
 template <typename Way>
 struct Gradient {
   GradientInput in;
 
-  // Of a thread's channels.
-  struct Constants {
-    float scale[Way::kChannels], offset[Way::kChannels];
-  };
+  using Constants = ThreadAffine<Way>;
   __device__ Constants constants(int64_t channel) const {
     Constants of{};
-    if (in.relu && !in.y) {
-      load_channels(in.affine.scale, channel, of.scale);
-      load_channels(in.affine.offset, channel, of.offset);
-    }
+    if (in.relu && !in.y) of.load(in.affine, channel);
     return of;
   }
 

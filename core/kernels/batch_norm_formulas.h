@@ -73,14 +73,14 @@ struct CoefficientsOfMoments {
   // Adds what write() has written for channel c in all groups, each weighted by its images, to
   // channel `c - begin` of `to`.
   constexpr void contribute(int64_t c, int64_t begin, const StatisticsContribution& to) const {
-    double mean_sum = 0, variance_sum = 0, images = 0, with_variance = 0;
+    double mean_sum = 0, variance_sum = 0, with_variance = 0;
     for (int64_t g = 0; g < groups.count; ++g) {
       const auto size = static_cast<double>(groups.size(g));
       mean_sum += size * mean[g * channels + c];
       variance_sum += size * unbiased_variance[g * channels + c];
-      images += size;
       if (c == 0) with_variance += size * has_variance[g];
     }
+    const auto images = static_cast<double>(groups.begin(groups.count));
     to.add(c - begin, mean_sum, variance_sum, images, with_variance);
   }
 };

@@ -12,13 +12,10 @@ template <typename Way>
 struct Forward {
   ForwardMap map;
 
-  struct Constants {
-    float scale[Way::kChannels], offset[Way::kChannels];
-  };
+  using Constants = ThreadAffine<Way>;
   __device__ Constants constants(int64_t channel) const {
     Constants of;
-    load_channels(map.affine.scale, channel, of.scale);
-    load_channels(map.affine.offset, channel, of.offset);
+    of.load(map.affine, channel);
     return of;
   }
   __device__ void operator()(int64_t at, const Constants& of) const {

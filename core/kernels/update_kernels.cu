@@ -1,31 +1,25 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "lockstep/core/kernels/packs.cuh"
 #include "lockstep/core/kernels/update_kernels_cuda.h"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kWidth = 4;         // elements of a thread, moved at once
+constexpr int kWidth = 4;             // elements of a thread, moved at once
 constexpr int64_t kMaxBlocks = 4096;  // enough to fill the largest devices
 
 __global__ void decide(DecideUpdate decision) { decision.write(); }
 
+// Not packs.cuh's: what is read here is written, too.
 __device__ void load(const float* from, int64_t at, float (&out)[kWidth]) {
   const float4 pack = *reinterpret_cast<const float4*>(from + at);
   out[0] = pack.x;
   out[1] = pack.y;
   out[2] = pack.z;
   out[3] = pack.w;
-}
-__device__ void store(float* to, int64_t at, const float (&in)[kWidth]) {
-  *reinterpret_cast<float4*>(to + at) = make_float4(in[0], in[1], in[2], in[3]);
-}
-__device__ void store_bf16(void* to, int64_t at, const float (&in)[kWidth]) {
-  auto* out = reinterpret_cast<__nv_bfloat162*>(static_cast<__nv_bfloat16*>(to) + at);
-  out[0] = __floats2bfloat162_rn(in[0], in[1]);
-  out[1] = __floats2bfloat162_rn(in[2], in[3]);
 }
 
 // A rule's numbers for the whole update, and what it does to a pack: apply(at, decay, weights,
@@ -46,7 +40,7 @@ struct Sgd {
       const float moved = !rule.momentum ? g[i] : rule.nesterov ? g[i] + factor * m[i] : m[i];
       w[i] -= rate * moved;
     }
-    if (rule.momentum) store(rule.momentum, at, m);
+    if (rule.momentum) store<float>(rule.momentum, at, m);
   }
 };
 
@@ -74,8 +68,8 @@ struct AdamW {
       v[i] = beta2 * v[i] + rest2 * g[i] * g[i];
       w[i] -= step_size * m[i] / (sqrtf(v[i]) / root_of_correction + epsilon);
     }
-    store(rule.exp_avg, at, m);
-    store(rule.exp_avg_sq, at, v);
+    store<float>(rule.exp_avg, at, m);
+    store<float>(rule.exp_avg_sq, at, v);
   }
 };
 
@@ -96,8 +90,8 @@ __global__ void __launch_bounds__(kThreads) update_all(FlatUpdate update, Given 
     for (float& each : g) each /= divisor;
     const double decay = run == UpdateRun::kUpdatesWithDecay ? update.weight_decay : 0.0;
     rule.apply(at, static_cast<float>(decay), w, g);
-    store(update.master, at, w);
-    if (update.shadow) store_bf16(update.shadow, at, w);
+    store<float>(update.master, at, w);
+    if (update.shadow) store<__nv_bfloat16>(update.shadow, at, w);
   }
 }
 
