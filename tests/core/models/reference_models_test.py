@@ -179,9 +179,6 @@ class ReferenceModels(unittest.TestCase):
     def test_vgg(self):
         self.compare("vgg11")
 
-    def test_vgg_with_batch_norm(self):
-        self.compare("vgg11_bn")
-
     def test_vgg_on_large_images(self):
         self.compare("vgg11_bn", side=112)
 
