@@ -38,12 +38,13 @@ check() {
   echo "<testsuite><testcase name=\"$name\" status=\"$status\"/></testsuite>" > "$results/$name.xml"
 }
 
-# run_tests PRESET FOLDER [CTEST OPTION]…: tests labelled mpi and cluster take the machine for themselves (RUN_SERIAL).
+# run_tests PRESET FOLDER [CTEST OPTION]…: tests labelled mpi and cluster take the machine for themselves (RUN_SERIAL). Threads that
+# wait let others work: tests run beside one another.
 run_tests() {
   local preset=$1 folder=$2
   shift 2
   stage "Testing $folder ($preset)"
-  ctest --test-dir "$folder" --output-on-failure --parallel "$(nproc)" --output-junit "$results/$preset.xml" "$@" || true
+  OMP_WAIT_POLICY=passive ctest --test-dir "$folder" --output-on-failure --parallel "$(nproc)" --output-junit "$results/$preset.xml" "$@" || true
 }
 
 configure() {

@@ -14,8 +14,12 @@ namespace lockstep {
 
 struct AugmentationConfig {
   int64_t pad_crop =
-      4;  // pixels of zero padding before a random crop; 0 = off (He et al. 2015, section 4.2)
-  bool flip = true;  // horizontal flip with probability 1/2
+      4;  // pixels of padding before a random crop; 0 = off (He et al. 2015, section 4.2)
+  PaddingMode padding_mode = PaddingMode::kZeros;  // of pad_crop
+  bool flip = true;                                // horizontal flip with probability 1/2
+  // With flip: every image is flipped in every second epoch, half of them in the first (Jordan
+  // 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.6).
+  bool alternating_flip = false;
   int64_t cutout =
       0;  // side of the square that is blanked, in pixels; 0 = off (DeVries and Taylor 2017)
   double random_erasing = 0.0;  // probability of blanking a random rectangle (Zhong et al. 2020)
@@ -30,7 +34,7 @@ struct DataConfig {
       0.2;  // of the training images, stratified by class; 0 = train on all of them
   int64_t split_seed =
       0;  // of the training/validation split: independent of `seed`, so that runs compare
-  ImageCache cache = ImageCache::kNode;
+  ImageCache cache = ImageCache::kAutomatic;
   int64_t stream_cache_bytes = 64 << 20;  // what each rank may hold of a streamed file
   int64_t prefetch_batches = 2;           // batches prepared ahead of the step that uses them
   int64_t max_train_images =
@@ -120,6 +124,7 @@ struct CheckpointConfig {
 struct ValidationConfig {
   int64_t batch_size =
       500;  // images a rank evaluates at once; 0, written "auto" = as many as memory allows
+  EvaluationViews views = EvaluationViews::kOne;  // of each image, in every evaluation
 };
 
 struct LimitsConfig {

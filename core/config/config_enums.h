@@ -26,13 +26,39 @@ inline constexpr auto kEnumRows<Precision> = std::to_array<EnumRow<Precision>>({
     {Precision::kBf16, "bf16", "bfloat16 activations and products; weights and statistics fp32"},
 });
 
-enum class ImageCache { kNode, kRank, kStream };
+enum class ImageCache { kAutomatic, kNode, kRank, kDevice, kStream };
 
 template <>
 inline constexpr auto kEnumRows<ImageCache> = std::to_array<EnumRow<ImageCache>>({
+    {ImageCache::kAutomatic,
+     "auto",
+     "device on GPUs, if the images take an eighth of their memory at most; else node"},
     {ImageCache::kNode, "node", "one copy a host, in shared memory"},
-    {ImageCache::kRank, "rank", "one copy a rank"},
+    {ImageCache::kRank, "rank", "one copy a rank, in the host's memory"},
+    {ImageCache::kDevice, "device", "one copy a rank, in its GPU's memory"},
     {ImageCache::kStream, "stream", "read from the file as needed"},
+});
+
+// What a random crop shows beyond the image's border, named as torch.nn.Conv2d's padding_mode.
+enum class PaddingMode { kZeros, kReflect };
+
+template <>
+inline constexpr auto kEnumRows<PaddingMode> = std::to_array<EnumRow<PaddingMode>>({
+    {PaddingMode::kZeros, "zeros", "zeros"},
+    {PaddingMode::kReflect, "reflect", "the image mirrored in its outermost pixels"},
+});
+
+// Which views of an image are classified in evaluation; their logits are averaged (Jordan 2024,
+// section 3.5).
+enum class EvaluationViews { kOne, kMirrored, kTranslated };
+
+template <>
+inline constexpr auto kEnumRows<EvaluationViews> = std::to_array<EnumRow<EvaluationViews>>({
+    {EvaluationViews::kOne, "one", "the image"},
+    {EvaluationViews::kMirrored, "mirrored", "the image and its mirror image"},
+    {EvaluationViews::kTranslated,
+     "translated",
+     "both, and both moved by a pixel to either corner: the moved ones count half"},
 });
 
 // The first layers. `imagenet` shrinks the image to a quarter (7x7 stride 2, then a 3x3 pool of

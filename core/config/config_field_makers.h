@@ -33,6 +33,12 @@ inline ConfigField changeable(ConfigField field) {
   return field;
 }
 
+// Counts in the digest unless it has its default, so that the digests of older runs stay.
+inline ConfigField joined_later(ConfigField field) {
+  field.joined_later = true;
+  return field;
+}
+
 // An integer with a word, outside its range, that leaves it to the program.
 template <auto... path>
 ConfigField number_or_word(std::string key,

@@ -8,8 +8,8 @@
 namespace lockstep {
 namespace {
 
-using fields::changeable, fields::choice, fields::flag, fields::kNotInDigest, fields::number,
-    fields::number_or_word, fields::text, fields::text_among;
+using fields::changeable, fields::choice, fields::flag, fields::joined_later, fields::kNotInDigest,
+    fields::number, fields::number_or_word, fields::text, fields::text_among;
 using Fields = std::vector<ConfigField>;
 
 // Products of two such counts still fit in 64 bits.
@@ -55,9 +55,8 @@ Fields data_fields() {
           "of the training images, stratified by class; 0 = train on all of them"),
       number<kData, &D::split_seed>(
           "data.split_seed", kSeed, "of the split into training and validation images"),
-      choice<kData, &D::cache>("data.cache",
-                               "images in memory once a host, once a rank, or read as needed",
-                               kNotInDigest),
+      choice<kData, &D::cache>(
+          "data.cache", "where the images are kept while a run uses them", kNotInDigest),
       number<kData, &D::stream_cache_bytes>("data.stream_cache_bytes",
                                             {1, kMostBytes},
                                             "what each rank may hold of a streamed file",
@@ -68,12 +67,16 @@ Fields data_fields() {
                                           kNotInDigest),
       number<kData, &D::max_train_images>(
           "data.max_train_images", kCount, "use only so many training images; 0 = all"),
-      number<kData, kAugmentation, &A::pad_crop>(
-          "data.augmentation.pad_crop",
-          {0, 1024},
-          "pixels of zero padding before a random crop; 0 = off"),
+      number<kData, kAugmentation, &A::pad_crop>("data.augmentation.pad_crop",
+                                                 {0, 1024},
+                                                 "pixels of padding before a random crop; 0 = off"),
+      joined_later(choice<kData, kAugmentation, &A::padding_mode>(
+          "data.augmentation.padding_mode", "what a random crop shows beyond the image's border")),
       flag<kData, kAugmentation, &A::flip>("data.augmentation.flip",
                                            "flip each image horizontally with probability 1/2"),
+      joined_later(flag<kData, kAugmentation, &A::alternating_flip>(
+          "data.augmentation.alternating_flip",
+          "flip each image in every second epoch instead, half of them in the first")),
       number<kData, kAugmentation, &A::cutout>(
           "data.augmentation.cutout",
           {0, 65535},
@@ -304,6 +307,8 @@ Fields run_keeping_fields() {
           kPositiveCount,
           "auto",
           "images a rank evaluates at once; auto = as many as memory allows"),
+      joined_later(choice<&Config::validation, &ValidationConfig::views>(
+          "validation.views", "views of an image that are classified, their logits averaged")),
       number<kLimits, &Limits::steps>("limits.steps",
                                       {0, kMostBytes},
                                       "total updates, resumed ones included; 0 = no limit",

@@ -51,6 +51,7 @@ struct ConfigField {
   std::string description;          // one line
   std::string zero_word;            // an integer's 0 is written as this word; empty = as 0
   bool may_change_at_resume = false;  // a resumed run may have another value
+  bool joined_later = false;          // its default is not part of the digest
 };
 
 // In the order of the structs, groups together.

@@ -274,11 +274,13 @@ std::string config_to_json(const Config& config) {
 }
 
 std::string config_digest(const Config& config) {
-  Config copy = config;
+  Config copy = config, defaults;
   std::string canonical;
   for (const ConfigField& field : config_fields()) {
-    if (field.affects_result)
-      canonical += field.key + "=" + field_to_json(copy, field).dump() + "\n";
+    if (!field.affects_result) continue;
+    const std::string value = field_to_json(copy, field).dump();
+    if (field.joined_later && value == field_to_json(defaults, field).dump()) continue;
+    canonical += field.key + "=" + value + "\n";
   }
   return sha256_hex(canonical);
 }

@@ -16,6 +16,7 @@ namespace models {
 std::vector<ModelEntry> resnets();
 std::vector<ModelEntry> vggs();
 std::vector<ModelEntry> googlenets();
+std::vector<ModelEntry> airbenches();
 }  // namespace models
 
 const std::vector<ModelEntry>& registered_models() {
@@ -25,6 +26,7 @@ const std::vector<ModelEntry>& registered_models() {
              models::resnets,
              models::vggs,
              models::googlenets,
+             models::airbenches,
          }) {
       std::ranges::copy(family(), std::back_inserter(all));
     }

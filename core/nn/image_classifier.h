@@ -27,6 +27,11 @@ class ImageClassifier : public torch::nn::Module {
   // The linear layers that end in class logits, those of auxiliary heads included: what depends on
   // the number of classes.
   virtual std::vector<std::string> last_layers() const { return {}; }
+  // How many training images it would see before it is trained from its initial weights.
+  virtual int64_t images_to_begin_with() const { return 0; }
+  // Those, or all there are: [N, C, H, W] float32, normalised, on the CPU. The parameters are
+  // float32 and initialised by then. What it makes of them becomes every rank's.
+  virtual void begin_with(const at::Tensor& /*images*/) {}
   // The modules that training alone uses.
   virtual std::vector<std::string> auxiliary_heads() const { return {}; }
 };

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 namespace lockstep {
@@ -31,12 +32,13 @@ ClassificationSums cross_entropy_sums(const at::Tensor& logits,
 ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
                                             const at::Tensor& labels,
                                             const at::Tensor& second_labels,
-                                            double weight,
+                                            const at::Tensor& weights,
                                             double label_smoothing) {
   const ClassificationSums first = cross_entropy_sums(logits, labels, label_smoothing);
   const ClassificationSums second = cross_entropy_sums(logits, second_labels, label_smoothing);
-  return {.loss = weight * first.loss + (1.0 - weight) * second.loss,
-          .correct = weight >= 0.5 ? first.correct : second.correct};
+  const at::Tensor own = weights[0], partner = weights[1];
+  return {.loss = own * first.loss + partner * second.loss,
+          .correct = at::where(own >= partner, first.correct, second.correct)};
 }
 
 }  // namespace lockstep

@@ -18,14 +18,14 @@ ClassificationSums cross_entropy_sums(const at::Tensor& logits,
                                       const at::Tensor& labels,
                                       double label_smoothing);
 
-// Of mixed images, with a second label [N] int64 each: weight * cross entropy with the first label
-// + (1 - weight) * that with the second (Zhang et al. 2018, section 2; by linearity the cross
-// entropy with the mixed label). Correct are images whose largest logit is the label of the larger
-// weight; of equal ones, the first.
+// Of mixed images, with a second label [N] int64 each: the two labels' cross entropies, each times
+// its weight (Zhang et al. 2018, section 2; by linearity the cross entropy with the mixed label).
+// weights [2] float32, on the logits' device, whose sum is 1. Correct are images whose largest
+// logit is the label of the larger weight; of equal ones, the first.
 ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
                                             const at::Tensor& labels,
                                             const at::Tensor& second_labels,
-                                            double weight,
+                                            const at::Tensor& weights,
                                             double label_smoothing);
 
 }  // namespace lockstep

@@ -1,6 +1,10 @@
 #include "lockstep/data/image_set/image_source.h"
 
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <list>
 #include <map>
@@ -89,6 +93,31 @@ class ResidentSource final : public ImageSource {
  private:
   const ImageSetInfo info_;
   const std::span<const uint8_t> memory_;
+};
+
+class DeviceSource final : public ImageSource {
+ public:
+  DeviceSource(const ImageSetInfo& info, std::span<const uint8_t> memory, at::Device device) {
+    for (const Split split : {Split::kTrain, Split::kTest}) {
+      const std::array<int64_t, 4> sizes{info.count(split), info.channels, info.height, info.width};
+      auto* images = const_cast<uint8_t*>(memory.data() + split_offset(info, split));
+      images_.push_back(at::from_blob(images, sizes, at::kByte).to(device, at::kByte, false, true));
+    }
+  }
+
+  void gather(Split split, std::span<const int64_t> indices, uint8_t* out) override {
+    const at::Tensor all = device_images(split);
+    const at::Tensor wanted = at::tensor(at::ArrayRef<int64_t>(indices.data(), indices.size()));
+    const at::Tensor found = all.index_select(0, wanted.to(all.device())).cpu();
+    std::memcpy(out, found.const_data_ptr(), found.nbytes());
+  }
+
+  at::Tensor device_images(Split split) const override {
+    return images_[static_cast<size_t>(split)];
+  }
+
+ private:
+  std::vector<at::Tensor> images_;  // by split
 };
 
 class StreamingSource final : public ImageSource {
@@ -210,6 +239,16 @@ void fill_resident(const ImageFile& file,
 std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
                                                   std::span<const uint8_t> memory) {
   return std::make_unique<ResidentSource>(info, memory);
+}
+
+std::unique_ptr<ImageSource> make_device_source(const ImageSetInfo& info,
+                                                std::span<const uint8_t> memory,
+                                                at::Device device) {
+  LOCKSTEP_CHECK(static_cast<int64_t>(memory.size()) >= resident_bytes(info),
+                 "{} bytes for an image set of {}",
+                 memory.size(),
+                 resident_bytes(info));
+  return std::make_unique<DeviceSource>(info, memory, device);
 }
 
 void verify_blocks(const ImageFile& file, int64_t part, int64_t num_parts) {

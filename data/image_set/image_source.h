@@ -1,5 +1,8 @@
-// Where a run's images come from while it trains: memory that holds them all, or the file itself.
+// Where a run's images come from while it trains: memory that holds them all, a host's or a GPU's,
+// or the file itself.
 #pragma once
+
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
@@ -16,6 +19,8 @@ class ImageSource {
   // Copies images by their index within `split`, in the order given, into `out` (indices.size() *
   // image_bytes()). Thread-safe.
   virtual void gather(Split split, std::span<const int64_t> indices, uint8_t* out) = 0;
+  // All images of `split`, uint8 [N, C, H, W], where they lie on a GPU; else undefined.
+  virtual at::Tensor device_images(Split /*split*/) const { return {}; }
 };
 
 // Bytes of a resident copy: all training images, then all test images.
@@ -31,6 +36,11 @@ void fill_resident(const ImageFile& file,
 // Over memory filled by fill_resident (by all parts); the memory must outlive the source.
 std::unique_ptr<ImageSource> make_resident_source(const ImageSetInfo& info,
                                                   std::span<const uint8_t> memory);
+
+// Copies what fill_resident has filled to `device`, and keeps none of `memory`.
+std::unique_ptr<ImageSource> make_device_source(const ImageSetInfo& info,
+                                                std::span<const uint8_t> memory,
+                                                at::Device device);
 
 // Reads this part's share of blocks once and checks their digests. Throws Error(kBadData) naming
 // the block.

@@ -12,8 +12,8 @@ struct ImageShape {
   int64_t channels = 3, height = 32, width = 32;
 };
 
-// In place on images [indices.size(), C, H, W] uint8, in this order: zero-padded random crop,
-// horizontal flip, cutout, random erasing (Zhong et al. 2020, algorithm 1, as
+// In place on images [indices.size(), C, H, W] uint8, in this order: padded random crop, horizontal
+// flip, cutout, random erasing (Zhong et al. 2020, algorithm 1, as
 // torchvision.transforms.RandomErasing with its defaults: area 2 to 33 %, aspect 0.3 to 3.3, ten
 // attempts). Cutout and erasing blank to the byte nearest to the channel mean, which is
 // torchvision's 0 after normalisation. What happens to an image is a function of (seed, epoch,

@@ -12,7 +12,6 @@
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/data/image_set/image_source.h"
-#include "lockstep/data/loading/mixing.h"
 #include "lockstep/data/loading/sampler.h"
 
 namespace lockstep {
@@ -20,9 +19,9 @@ namespace lockstep {
 struct Batch {
   at::Tensor images;         // [n, C, H, W], normalised: (x / 255 - mean) / std
   at::Tensor labels;         // [n] int64
-  at::Tensor second_labels;  // [n] int64 of the images mixed in, by mixing.weight; undefined
-                             // without mixing
-  Mixing mixing;
+  at::Tensor second_labels;  // [n] int64, of the images mixed in; undefined without mixing
+  // [2] float32 on the images' device: of the labels and of the second ones; undefined without.
+  at::Tensor mixing_weights;
   int64_t global_size = 0;     // images of the global batch
   int64_t first_position = 0;  // of this slice within it
 };
@@ -56,9 +55,10 @@ struct LoaderOptions {
 
 // Prepares the batches that `request(i)` names for i = 0 … num_batches-1 in order, at most
 // prefetch_batches (>= 1) ahead, in one background thread, which also calls `request`. `source` and
-// `labels` must outlive the loader. On CUDA devices images travel as uint8 through pinned memory
-// and are normalised (and mixed) on the device. A mixed slice reads one image more, the partner of
-// its first one, augmented as in its own place.
+// `labels` must outlive the loader. On a GPU images travel as uint8 through pinned memory on a
+// stream of the loader's own, unless the source has them there; one launch augments, normalises and
+// mixes them, bit for bit as the CPU does. A mixed slice reads one image more, the partner of its
+// first one, augmented as in its own place.
 class BatchLoader {
  public:
   BatchLoader(ImageSource& source,

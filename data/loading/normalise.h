@@ -17,13 +17,15 @@ class ByteNormaliser {
   // images [n, C, height * width] to the same layout, or to [n, height * width, C] (channels last).
   void normalise(
       const uint8_t* images, int64_t n, int64_t plane_size, bool channels_last, Value* out) const;
+  // [C, 256]
+  const std::vector<Value>& table() const { return table_; }
 
  private:
   void normalise_planes(const uint8_t* image, int64_t plane_size, Value* out) const;
   void interleave_planes(const uint8_t* image, int64_t plane_size, Value* out) const;
 
   int64_t channels_;
-  std::vector<Value> table_;  // [C, 256]
+  std::vector<Value> table_;
 };
 
 }  // namespace lockstep

@@ -25,7 +25,8 @@ TrainingLoopOptions make_training_loop_options(const Config& config, const Batch
   return {.batches = make_epoch_batches_options(config, format),
           .report_every_steps = config.logging.every_steps,
           .wall_time_seconds = config.limits.wall_time_seconds,
-          .restore_best = config.early_stopping.restore_best};
+          .restore_best = config.early_stopping.restore_best,
+          .views = config.validation.views};
 }
 
 void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
@@ -57,10 +58,18 @@ void check_settings(TrainerParts& parts, const Config& config, at::Device device
       *parts.model, config, parts.data.info, situation.train_images, topology.world_size, device);
 }
 
+// Rank 0's model, whose weights become all ranks', looks at the images that it would begin with.
+void show_images(const TrainerParts& parts, ImageClassifier& model) {
+  const int64_t wanted = model.images_to_begin_with();
+  if (wanted > 0 && parts.topology().is_root())
+    model.begin_with(first_training_images(parts.data, wanted));
+}
+
 void make_model_and_step(TrainerParts& parts,
                          const Config& config,
                          const DeviceChoice& device,
-                         std::shared_ptr<ImageClassifier> own_model) {
+                         std::shared_ptr<ImageClassifier> own_model,
+                         bool fresh) {
   const bool is_own = own_model != nullptr;
   TrainingStepOptions step_options = make_training_step_options(config);
   agree(parts.session.control(), "making the model", [&] {
@@ -70,6 +79,7 @@ void make_model_and_step(TrainerParts& parts,
     } else {
       parts.model = model_on_device(config, parts.data.info, device.device);
     }
+    if (fresh) show_images(parts, *parts.model);
     if (!config.model.freeze.empty())
       parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
     check_settings(parts, config, device.device, is_own);
@@ -156,7 +166,8 @@ Trainer make_trainer(const Config& config,
   const bool own = options.own_model != nullptr;
   parts.options = make_training_loop_options(config, format_for(config, device, own));
   make_channels(parts, config, device);
-  make_model_and_step(parts, config, device, std::move(options.own_model));
+  const bool fresh = config.model.weights.empty() && !options.resume_from;
+  make_model_and_step(parts, config, device, std::move(options.own_model), fresh);
 
   InitialWeights initial_weights;  // rank 0's, as is what follows
   const std::string best_sha256 = options.resume_from ? options.resume_from->best_sha256 : "";

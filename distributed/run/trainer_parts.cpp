@@ -80,7 +80,8 @@ EvaluationResult TrainerParts::evaluate_indices(Split split,
       .info = data.info,
       .labels = split == Split::kTrain ? data.train_labels : data.test_labels,
       .split = split,
-      .indices = indices};
+      .indices = indices,
+      .views = options.views};
   const int64_t batch_size = control->state().validation_batch_size;
   EvaluationResult result;
   model->eval();

@@ -30,6 +30,7 @@ struct TrainingLoopOptions {
   int64_t report_every_steps = 1;
   double wall_time_seconds = 0;  // 0 = no limit
   bool restore_best = true;      // test the best weights, not the last ones
+  EvaluationViews views = EvaluationViews::kOne;
 };
 
 // Made by make_trainer in the order of the members, which is the order in which they need one

@@ -1,6 +1,7 @@
 #include "lockstep/distributed/setup/available_memory.h"
 
 #ifdef LOCKSTEP_WITH_CUDA
+#include <c10/core/DeviceGuard.h>
 #include <cuda_runtime.h>
 #endif
 
@@ -82,6 +83,27 @@ int64_t left_in_groups(const fs::path& mount, fs::path group, const GroupFiles& 
   return left;
 }
 
+struct GpuMemory {
+  int64_t free, total;  // bytes
+};
+
+GpuMemory memory_of_gpu(at::Device device) {
+#ifdef LOCKSTEP_WITH_CUDA
+  const c10::DeviceGuard guard(device);
+  size_t free = 0, total = 0;
+  const cudaError_t status = cudaMemGetInfo(&free, &total);
+  if (status != cudaSuccess) {
+    throw_error(ExitCode::kInternal,
+                "the free memory of {} cannot be read: {}",
+                device.str(),
+                cudaGetErrorString(status));
+  }
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+#else
+  throw_error(ExitCode::kInternal, "no memory is known for {}", device.str());
+#endif
+}
+
 }  // namespace
 
 int64_t available_host_bytes(const std::string& root) {
@@ -111,20 +133,9 @@ int64_t available_host_bytes(const std::string& root) {
 }
 
 int64_t available_bytes(at::Device device) {
-  if (device.is_cpu()) return available_host_bytes();
-#ifdef LOCKSTEP_WITH_CUDA
-  size_t free = 0, total = 0;
-  const cudaError_t status = cudaMemGetInfo(&free, &total);
-  if (status != cudaSuccess) {
-    throw_error(ExitCode::kInternal,
-                "the free memory of {} cannot be read: {}",
-                device.str(),
-                cudaGetErrorString(status));
-  }
-  return static_cast<int64_t>(free);
-#else
-  throw_error(ExitCode::kInternal, "no memory is known for {}", device.str());
-#endif
+  return device.is_cpu() ? available_host_bytes() : memory_of_gpu(device).free;
 }
+
+int64_t total_bytes_of_gpu(at::Device device) { return memory_of_gpu(device).total; }
 
 }  // namespace lockstep

@@ -19,4 +19,7 @@ int64_t available_host_bytes(const std::string& root = "/");
 // The same of `device`: a GPU's free memory, or the host's.
 int64_t available_bytes(at::Device device);
 
+// All of a GPU's memory, taken or not.
+int64_t total_bytes_of_gpu(at::Device device);
+
 }  // namespace lockstep

@@ -1,7 +1,6 @@
 #include "lockstep/distributed/setup/graph_use.h"
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/data/loading/mixing.h"
 
 namespace lockstep {
 
@@ -12,8 +11,6 @@ std::string why_not_recorded(const Config& config,
   if (!device.is_cuda()) return "that is for GPUs";
   if (backend != "nccl")
     return "sums between ranks go through the host (distributed.backend=nccl does not)";
-  if (mixes(config.data.augmentation))
-    return "data.augmentation.mixup and cutmix mix losses by a weight that the host draws";
   if (own_model && config.distributed.graphs != GraphUse::kOn)
     return "this model is the program's own, which may wait for the device in a step "
            "(distributed.graphs=on: it does not)";

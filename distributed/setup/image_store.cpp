@@ -1,15 +1,41 @@
 #include "lockstep/distributed/setup/image_store.h"
 
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/available_memory.h"
+#include "lockstep/distributed/setup/image_cache.h"
 
 namespace lockstep {
+namespace {
+
+// Bytes of the smallest GPU's memory; on CPUs 0.
+int64_t smallest_gpu(ControlChannel& control, at::Device device) {
+  if (device.is_cpu()) return 0;
+  std::string own;
+  agree(control, "reading the GPUs' memory", [&] {
+    own = std::to_string(total_bytes_of_gpu(device));
+  });
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (const std::string& bytes : control.all_gather(own, "the GPUs' memory"))
+    least = std::min<int64_t>(least, std::stoll(bytes));
+  return least;
+}
+
+}  // namespace
 
 struct ImageStore::Impl {
   void stream(Session& session, int64_t cache_bytes);
+  void fill_shared(Session& session);
+  void fill_own(Session& session);
+  void fill_device(Session& session, at::Device device);
 
+  ImageCache cache = ImageCache::kNode;
   std::optional<ImageFile> file;
   std::vector<int32_t> labels[2];
   std::unique_ptr<SharedMemory> shared;
@@ -35,51 +61,86 @@ void ImageStore::Impl::stream(Session& session, int64_t cache_bytes) {
   source = make_streaming_source(*file, digests, cache_bytes);
 }
 
-ImageStore::ImageStore(Session& session, const DataConfig& config, const std::string& path)
+// Into memory that the host's ranks share.
+void ImageStore::Impl::fill_shared(Session& session) {
+  const Topology& topology = session.topology();
+  bytes = resident_bytes(file->info());
+  shared = session.share_memory(bytes);
+  agree_on_files(session.control(), "reading the data file", [&] {
+    fill_resident(*file, shared->bytes(), topology.local_rank, topology.local_size);
+  });
+  shared->synchronise();
+}
+
+void ImageStore::Impl::fill_own(Session& session) {
+  const int64_t own = resident_bytes(file->info());
+  bytes = own * session.topology().local_size;
+  agree(session.control(), "allocating memory for the images", [&] {
+    try {
+      memory.resize(static_cast<size_t>(own));
+    } catch (const std::bad_alloc&) {
+      throw_error(ExitCode::kInputOutput,
+                  "no memory for {} bytes of images: set data.cache to node or stream",
+                  own);
+    }
+  });
+  agree_on_files(
+      session.control(), "reading the data file", [&] { fill_resident(*file, memory, 0, 1); });
+}
+
+// By way of memory that the host's ranks share, which is given back.
+void ImageStore::Impl::fill_device(Session& session, at::Device device) {
+  fill_shared(session);
+  agree(session.control(), "copying the images to the devices", [&] {
+    try {
+      source = make_device_source(file->info(), shared->bytes(), device);
+    } catch (const c10::OutOfMemoryError&) {
+      throw_error(ExitCode::kInputOutput,
+                  "no memory on {} for {} bytes of images: set data.cache to node",
+                  device.str(),
+                  bytes);
+    }
+  });
+  shared.reset();
+}
+
+ImageStore::ImageStore(Session& session,
+                       const DataConfig& config,
+                       const std::string& path,
+                       at::Device device)
     : impl_(std::make_unique<Impl>()) {
   Impl& impl = *impl_;
   ControlChannel& control = session.control();
-  const Topology& topology = session.topology();
   agree_on_files(control, "opening the data file", [&] {
     impl.file.emplace(path);
     for (Split split : {Split::kTrain, Split::kTest})
       impl.labels[static_cast<int>(split)] = impl.file->read_labels(split);
   });
-  compare_ranks(
-      control,
-      {{"data file", impl.file->info().digest, "give every rank the same file in data.file"}});
+  const ImageSetInfo& info = impl.file->info();
+  compare_ranks(control,
+                {{"data file", info.digest, "give every rank the same file in data.file"}});
 
-  const int64_t bytes = resident_bytes(impl.file->info());
-  if (config.cache == ImageCache::kStream) {
-    impl.stream(session, config.stream_cache_bytes);
-    return;
-  }
-  std::span<uint8_t> memory;
-  int64_t part = 0, num_parts = 1;
-  if (config.cache == ImageCache::kNode) {
-    impl.shared = session.share_memory(bytes);
-    memory = impl.shared->bytes();
-    part = topology.local_rank;
-    num_parts = topology.local_size;
-    impl.bytes = bytes;
-  } else {
-    agree(control, "allocating memory for the images", [&] {
-      try {
-        impl.memory.resize(static_cast<size_t>(bytes));
-      } catch (const std::bad_alloc&) {
-        throw_error(ExitCode::kInputOutput,
-                    "no memory for {} bytes of images: set data.cache to node or stream",
-                    bytes);
-      }
-    });
-    memory = impl.memory;
-    impl.bytes = bytes * topology.local_size;
-  }
-  agree_on_files(control, "reading the data file", [&] {
-    fill_resident(*impl.file, memory, part, num_parts);
+  const int64_t device_bytes = smallest_gpu(control, device);
+  agree(control, "choosing where the images are kept", [&] {
+    impl.cache = choose_image_cache(config.cache, device, resident_bytes(info), device_bytes);
   });
-  if (impl.shared) impl.shared->synchronise();
-  impl.source = make_resident_source(impl.file->info(), memory);
+  switch (impl.cache) {
+    case ImageCache::kStream:
+      impl.stream(session, config.stream_cache_bytes);
+      return;
+    case ImageCache::kDevice:
+      impl.fill_device(session, device);
+      return;
+    case ImageCache::kRank:
+      impl.fill_own(session);
+      impl.source = make_resident_source(info, impl.memory);
+      return;
+    case ImageCache::kAutomatic:  // has been decided
+    case ImageCache::kNode:
+      impl.fill_shared(session);
+      impl.source = make_resident_source(info, impl.shared->bytes());
+      return;
+  }
 }
 
 ImageStore::~ImageStore() = default;
@@ -89,6 +150,7 @@ const std::vector<int32_t>& ImageStore::labels(Split split) const {
   return impl_->labels[static_cast<int>(split)];
 }
 ImageSource& ImageStore::source() { return *impl_->source; }
-int64_t ImageStore::host_bytes() const { return impl_->bytes; }
+ImageCache ImageStore::cache() const { return impl_->cache; }
+int64_t ImageStore::bytes() const { return impl_->bytes; }
 
 }  // namespace lockstep

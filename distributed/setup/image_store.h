@@ -1,6 +1,8 @@
-// A run's images on this host, as `data.cache` has it: one copy a host, one a rank, or the file
-// itself.
+// A run's images on this host, as `data.cache` has it: one copy a host, one a rank or its GPU, or
+// the file itself.
 #pragma once
+
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <string>
@@ -14,18 +16,24 @@
 namespace lockstep {
 
 // Opens, checks and loads an image set. Collective: the ranks divide the reading, all ranks agree
-// on errors (AgreedError: kBadData, kInputOutput) and on the file's digest.
+// on errors (AgreedError: kBadData, kInputOutput, kUsage) and on the file's digest.
 class ImageStore {
  public:
-  // The session must outlive the store.
-  ImageStore(Session& session, const DataConfig& config, const std::string& path);
+  // `device`: this rank's, of the same kind on all of them. The session must outlive the store.
+  ImageStore(Session& session,
+             const DataConfig& config,
+             const std::string& path,
+             at::Device device);
   ~ImageStore();
 
   const ImageSetInfo& info() const;
   const std::vector<int32_t>& labels(Split split) const;
   ImageSource& source();
-  // Bytes that this host holds for all its ranks together, and this rank for itself.
-  int64_t host_bytes() const;
+  // Never `auto`.
+  ImageCache cache() const;
+  // Bytes that this host holds for all its ranks together, or each of its GPUs with cache()
+  // `device`.
+  int64_t bytes() const;
 
  private:
   struct Impl;

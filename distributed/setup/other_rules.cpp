@@ -80,6 +80,17 @@ std::vector<SettingRule> data_rules() {
              config.data.augmentation.pad_crop, run, "leaves nothing of some but the padding");
        },
        Weight::kRefuse},
+      {{"data.augmentation.padding_mode"},
+       [](const Config& config, const RunSituation&) {
+         return config.data.augmentation.pad_crop > 0
+                    ? ""
+                    : "no effect, since data.augmentation.pad_crop is 0";
+       }},
+      {{"data.augmentation.alternating_flip"},
+       [](const Config& config, const RunSituation&) {
+         return config.data.augmentation.flip ? ""
+                                              : "no effect, since data.augmentation.flip is false";
+       }},
       {{"data.augmentation.cutout"},
        [](const Config& config, const RunSituation& run) {
          return larger_than_the_image(config.data.augmentation.cutout, run, "blanks some whole");

@@ -1,5 +1,7 @@
 #include "lockstep/distributed/setup/training_data.h"
 
+#include <algorithm>
+
 namespace lockstep {
 namespace {
 
@@ -17,6 +19,14 @@ LoaderOptions loader_options(const EpochBatchesOptions& options, int64_t epoch) 
 
 int64_t updates_per_epoch(const TrainingData& data, int64_t batch_size) {
   return (static_cast<int64_t>(data.split.train.size()) + batch_size - 1) / batch_size;
+}
+
+at::Tensor first_training_images(const TrainingData& data, int64_t n) {
+  const std::vector<int64_t>& all = data.split.train;
+  BatchRequest request;
+  request.indices.assign(all.begin(), all.begin() + std::min(n, static_cast<int64_t>(all.size())));
+  request.global_size = static_cast<int64_t>(request.indices.size());
+  return prepare_batch(*data.source, data.info, data.train_labels, {}, request).images;
 }
 
 EpochBatches::EpochBatches(const TrainingData& data,

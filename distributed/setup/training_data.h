@@ -23,6 +23,10 @@ struct TrainingData {
 // Batches of `batch_size` images, the last one maybe smaller, that make an epoch.
 int64_t updates_per_epoch(const TrainingData& data, int64_t batch_size);
 
+// The first n images to train on, or all there are: [n, C, H, W] float32, normalised, as they are,
+// on the CPU.
+at::Tensor first_training_images(const TrainingData& data, int64_t n);
+
 struct EpochBatchesOptions {
   int64_t batch_size = 128;  // global
   uint64_t seed = 1;         // of permutation, augmentation and mixing, each with the epoch

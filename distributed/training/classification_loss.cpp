@@ -11,7 +11,7 @@ ClassificationSums sums_of(const at::Tensor& logits, const Batch& slice, double 
   if (!slice.second_labels.defined())
     return cross_entropy_sums(logits, slice.labels, label_smoothing);
   return mixed_cross_entropy_sums(
-      logits, slice.labels, slice.second_labels, slice.mixing.weight, label_smoothing);
+      logits, slice.labels, slice.second_labels, slice.mixing_weights, label_smoothing);
 }
 
 }  // namespace

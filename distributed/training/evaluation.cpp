@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "lockstep/core/models/evaluation_views.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/data/loading/sampler.h"
@@ -39,13 +40,12 @@ EvaluationResult evaluate(ImageClassifier& model,
   };
   BatchLoader loader(images.source, images.info, images.labels, options, num_batches, request);
 
-  const StepContext context;  // evaluation
   const auto on_device = at::TensorOptions(format.device);
   at::Tensor loss = at::zeros({1}, on_device.dtype(at::kDouble));
   at::Tensor counts = at::zeros({2}, on_device.dtype(at::kLong));
   for (int64_t b = 0; b < num_batches; ++b) {
     const Batch batch = loader.next();
-    const at::Tensor logits = model.forward(batch.images, context).logits;
+    const at::Tensor logits = logits_of_views(model, batch.images, images.views);
     const ClassificationSums sums = cross_entropy_sums(logits, batch.labels, 0.0);
     loss.add_(sums.loss.to(at::kDouble));
     counts[0].add_(sums.correct.to(at::kLong));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "lockstep/core/config/config_enums.h"
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/data/loading/batch_loader.h"
 #include "lockstep/distributed/comm/communicator.h"
@@ -25,6 +26,7 @@ struct EvaluationImages {
   std::span<const int32_t> labels;  // of the whole split
   Split split = Split::kTest;
   std::span<const int64_t> indices;  // within the split; equal on every rank
+  EvaluationViews views = EvaluationViews::kOne;
 };
 
 // Rank r takes the r-th contiguous part of the indices, in batches of `batch_size` in `format`;

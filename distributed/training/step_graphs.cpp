@@ -21,6 +21,9 @@ using c10::cuda::CUDAStream;
 // Times that work is done before it is recorded.
 constexpr int kWarmUps = 2;
 
+constexpr at::Tensor Batch::*kTensors[] = {
+    &Batch::images, &Batch::labels, &Batch::second_labels, &Batch::mixing_weights};
+
 // What a graph is recorded for: images of the slice and of the global batch, and the slice's place
 // in it.
 using Size = std::array<int64_t, 3>;
@@ -48,13 +51,14 @@ struct StepGraphs::Impl {
         pool(at::cuda::graph_pool_handle()) {}
 
   void copy(const Batch& batch, Recorded& recorded) const {
-    if (!recorded.batch.images.defined()) {
-      recorded.batch = batch;
-      recorded.batch.images = at::empty_like(batch.images);
-      recorded.batch.labels = at::empty_like(batch.labels);
+    const bool first = !recorded.batch.images.defined();
+    if (first) recorded.batch = batch;
+    for (const auto tensor : kTensors) {
+      at::Tensor& place = recorded.batch.*tensor;
+      if (!place.defined()) continue;  // no mixing
+      if (first) place = at::empty_like(place);
+      place.copy_(batch.*tensor);
     }
-    recorded.batch.images.copy_(batch.images);
-    recorded.batch.labels.copy_(batch.labels);
   }
 
   // On a stream other than the default one, which cannot be recorded.

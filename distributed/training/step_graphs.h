@@ -24,7 +24,7 @@ class StepGraphs {
   // a size, for which kernels are loaded and collectives connected, then as a replay. `work` queues
   // the same for every batch of a size, reads what else changes from device memory that stays where
   // it is, and neither waits for the device nor reads what it computes.
-  // REQUIRES: a batch without second_labels; the same sequence of global sizes on every rank.
+  // REQUIRES: the same sequence of global sizes on every rank; mixing in all batches or in none.
   void run(const Batch& batch, const std::function<void(const Batch&)>& work);
 
  private:

@@ -47,7 +47,7 @@ Batch part_of(const Batch& batch, const IndexRange& part) {
   slice.images = cut(batch.images);
   slice.labels = cut(batch.labels);
   slice.second_labels = cut(batch.second_labels);
-  slice.mixing = batch.mixing;
+  slice.mixing_weights = batch.mixing_weights;
   slice.global_size = batch.global_size;
   slice.first_position = batch.first_position + part.begin;
   return slice;
@@ -91,8 +91,7 @@ void TrainingStep::enqueue(const Batch& batch,
                 forgive ? 1.0f : 0.0f,
                 std::bit_cast<float>(static_cast<int32_t>(step))}});
   queued_.push_back({batch.global_size, learning_rate});
-  // A mixed batch's weight is a number of the host's, which a recorded step would repeat.
-  if (graphs_ && slice_size > 0 && !batch.second_labels.defined()) {
+  if (graphs_ && slice_size > 0) {
     graphs_->run(batch, [&](const Batch& copy) { compute(copy, step, learning_rate); });
   } else {
     compute(batch, step, learning_rate);

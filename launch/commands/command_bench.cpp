@@ -248,7 +248,7 @@ int bench(const BenchOptions& options, const Config& config, Session& session) {
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   std::optional<ImageStore> store;
-  if (!options.data.empty()) store.emplace(session, config.data, options.data);
+  if (!options.data.empty()) store.emplace(session, config.data, options.data, device.device);
   if (session.topology().rank == 0) {
     if (!device.note.empty()) complain("{}\n", device.note);
     if (!options.json) say("{}\n", device.description);

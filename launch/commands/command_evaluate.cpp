@@ -119,7 +119,7 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   agree(
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   if (session.topology().rank == 0 && !device.note.empty()) complain("{}\n", device.note);
-  ImageStore store(session, config.data, options.data);
+  ImageStore store(session, config.data, options.data, device.device);
   ImageSetInfo info = store.info();
   set_math_mode(config.precision);
   const BatchFormat format = batch_format(config, device.device);
@@ -142,8 +142,12 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   const auto communicator = session.make_communicator(device.backend, device.device);
   const ValidationBatch batch =
       choose_validation_batch(config, *model, info, format, session, /*before=*/0);
-  const EvaluationImages images{
-      .source = store.source(), .info = info, .labels = labels, .split = split, .indices = indices};
+  const EvaluationImages images{.source = store.source(),
+                                .info = info,
+                                .labels = labels,
+                                .split = split,
+                                .indices = indices,
+                                .views = config.validation.views};
   const EvaluationResult result = evaluate(*model, images, format, batch.size, *communicator);
   agree(session.control(), "telling the result", [&] {
     if (session.topology().rank == 0) tell(options, trained, result);

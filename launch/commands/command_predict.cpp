@@ -8,6 +8,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/terminal_text.h"
+#include "lockstep/core/models/evaluation_views.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/loading/normalise.h"
 #include "lockstep/data/pictures/picture.h"
@@ -64,7 +65,8 @@ at::Tensor logits_of(const Pictures& pictures,
   const at::Tensor images = format.dtype == at::kBFloat16
                                 ? normalised<c10::BFloat16>(pictures, trained, format)
                                 : normalised<float>(pictures, trained, format);
-  const at::Tensor logits = model.forward(images, StepContext{}).logits.to(at::kFloat);
+  const at::Tensor logits =
+      logits_of_views(model, images, trained.config.validation.views).to(at::kFloat);
   if (!logits.isfinite().all().item<bool>()) {
     throw_error(
         ExitCode::kBadData,

@@ -161,7 +161,7 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   });
   trainer_options.run_directory =
       session.control().broadcast(trainer_options.run_directory, 0, "naming the run directory");
-  ImageStore store(session, config.data, data_file);
+  ImageStore store(session, config.data, data_file, device.device);
   if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
 
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
@@ -196,7 +196,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
   agree_on_files(session.control(), "preparing the run directory", [&] {
     if (is_root) directory.emplace(run_directory(options, given), given, false);
   });
-  ImageStore store(session, config.data, image_file(config, session));
+  ImageStore store(session, config.data, image_file(config, session), device.device);
   TrainerOptions trainer_options;
   trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
   LrFinderLines lines(options.finder);

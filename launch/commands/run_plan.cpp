@@ -33,9 +33,10 @@ void print_plan(const StartReport& plan,
              plan.train_images,
              plan.validation_images,
              plan.test_images);
-  say_result("         {} MB of images a host (data.cache={})\n",
-             store.host_bytes() / 1'000'000,
-             name_of(config.data.cache));
+  say_result("         {} MB of images {} (data.cache={})\n",
+             store.bytes() / 1'000'000,
+             store.cache() == ImageCache::kDevice ? "on each GPU" : "a host",
+             name_of(store.cache()));
   say_result("updates  {} of {} images an epoch, {} in all\n",
              plan.updates_per_epoch,
              plan.batch_size,

@@ -29,7 +29,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(defaults),
             "63b1bd922e9ce82e1fd20b11b4205f94cc7acf10b806af29bc714e3fc5d14736");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "f6e2560728ca608cbdadb2c4101941ac7a4b47693fd6c14d3d5088078547b031");
+            "0c4a883333a547ebe423c718bcfe4254550427cfbdd313ca757bbf8872037329");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "492b76506b42bb94db25f7c5e5067f4949f0a662e25de73fee3d43e6cd04d169");
+            "0f6964bc9506b81c77215f35ba4acbd2745fdf583abcf74b84a8208df493e5e3");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {

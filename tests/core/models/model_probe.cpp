@@ -81,8 +81,10 @@ int run(char** argv) {
   const at::Tensor loss = training_loss(*model, images, input_tensor(input, "labels"));
   loss.backward();
   output.emplace_back("loss", loss.detach());
-  for (const auto& item : model->named_parameters())
-    output.emplace_back("gradient." + item.key(), item.value().grad().contiguous());
+  for (const auto& item : model->named_parameters()) {
+    if (item.value().requires_grad())
+      output.emplace_back("gradient." + item.key(), item.value().grad().contiguous());
+  }
   for (const auto& item : model->named_buffers())
     output.emplace_back("running." + item.key(), item.value());
   write_file_durably(argv[7], safetensors_bytes(output, {}));

@@ -66,7 +66,40 @@ def without_batch_norm(model):
             module.bn = nn.Identity()
 
 
+class AirbenchGroup(nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        for number, channels in ((1, in_channels), (2, out_channels)):
+            setattr(self, f"conv{number}", nn.Conv2d(channels, out_channels, 3, 1, 1, bias=False))
+            norm = nn.BatchNorm2d(out_channels, eps=1e-12, momentum=0.4)
+            norm.weight.requires_grad = False
+            setattr(self, f"norm{number}", norm)
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+class Airbench(nn.Module):
+    """Jordan 2024, listing 4: for images of 32 pixels."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2)
+        self.whiten.weight.requires_grad = False
+        self.group1 = AirbenchGroup(24, 64)
+        self.group2 = AirbenchGroup(64, 256)
+        self.group3 = AirbenchGroup(256, 256)
+        self.classifier = nn.Linear(256, num_classes, bias=False)
+
+    def forward(self, x):
+        x = self.group3(self.group2(self.group1(F.gelu(self.whiten(x)))))
+        return self.classifier(F.max_pool2d(x, 3).flatten(1)) / 9
+
+
 def make_model(name, num_classes, stem, head):
+    if name == "airbench94":
+        return Airbench(num_classes)
     if name in ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"):
         return CifarResNet(int(name[len("resnet") :]), num_classes)
     if name.startswith("googlenet"):

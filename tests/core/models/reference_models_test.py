@@ -79,7 +79,11 @@ def keep_activations_away_from_zero(model):
 
 
 def gradients_of(model):
-    return {key: parameter.grad for key, parameter in model.named_parameters()}
+    return {
+        key: parameter.grad
+        for key, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def make_exact(model):
@@ -195,6 +199,9 @@ class ReferenceModels(unittest.TestCase):
     def test_googlenet_without_batch_norm(self):
         self.compare("googlenet")
         self.compare("googlenet", side=96, stem="imagenet")
+
+    def test_airbench(self):
+        self.compare("airbench94")
 
 
 if __name__ == "__main__":

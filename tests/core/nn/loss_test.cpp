@@ -131,10 +131,11 @@ TEST(Loss, OfMixedImagesIsTheCrossEntropyWithTheMixedLabel) {
   const at::Tensor first = at::randint(10, {33}, at::kLong);
   const at::Tensor second = first.roll(1, 0);
   for (const double weight : {0.0, 0.3, 0.5, 0.8, 1.0}) {
+    const at::Tensor weights = at::tensor({weight, 1 - weight}, at::kFloat);
     for (const double smoothing : {0.0, 0.1}) {
       const at::Tensor logits = (3 * at::randn({33, 10})).requires_grad_();
       const ClassificationSums sums =
-          mixed_cross_entropy_sums(logits, first, second, weight, smoothing);
+          mixed_cross_entropy_sums(logits, first, second, weights, smoothing);
       const at::Tensor gradient = torch::autograd::grad({sums.loss}, {logits})[0];
 
       const at::Tensor target = weight * at::one_hot(first, 10).to(at::kFloat) +
@@ -148,8 +149,11 @@ TEST(Loss, OfMixedImagesIsTheCrossEntropyWithTheMixedLabel) {
       EXPECT_EQ(sums.correct.item<double>(), logits.argmax(1).eq(counted).sum().item<double>());
     }
   }
-  const ClassificationSums empty = mixed_cross_entropy_sums(
-      at::zeros({0, 10}), first.narrow(0, 0, 0), first.narrow(0, 0, 0), 0.3, 0.1);
+  const ClassificationSums empty = mixed_cross_entropy_sums(at::zeros({0, 10}),
+                                                            first.narrow(0, 0, 0),
+                                                            first.narrow(0, 0, 0),
+                                                            at::tensor({0.3f, 0.7f}),
+                                                            0.1);
   EXPECT_EQ(empty.loss.item<double>(), 0.0);
 }
 

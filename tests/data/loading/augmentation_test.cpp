@@ -1,5 +1,7 @@
 #include "lockstep/data/loading/augmentation.h"
 
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/reflection_pad2d.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +9,8 @@
 #include <numeric>
 #include <set>
 #include <string>
+
+#include "lockstep/core/base/error.h"
 
 namespace lockstep {
 namespace {
@@ -103,6 +107,42 @@ TEST(Augmentation, CropsFartherThanTheImageIsWide) {
   EXPECT_EQ(seen, expected);
 }
 
+// Every crop of what LibTorch's reflection_pad2d makes of the image, and no other.
+TEST(Augmentation, CropsOfReflectionsAreLibTorchs) {
+  for (const ImageShape shape : {ImageShape{3, 8, 5}, ImageShape{1, 4, 4}}) {
+    constexpr int64_t kPad = 3;
+    auto image = random_bytes(image_size(shape));
+    const at::Tensor padded = at::reflection_pad2d(
+        at::from_blob(image.data(), {1, shape.channels, shape.height, shape.width}, at::kByte)
+            .to(at::kFloat),
+        {kPad, kPad, kPad, kPad});
+    std::set<std::string> expected, seen;
+    for (int64_t top = 0; top <= 2 * kPad; ++top) {
+      for (int64_t left = 0; left <= 2 * kPad; ++left) {
+        const at::Tensor crop = padded.narrow(2, top, shape.height)
+                                    .narrow(3, left, shape.width)
+                                    .to(at::kByte)
+                                    .contiguous();
+        const auto* bytes = crop.const_data_ptr<uint8_t>();
+        expected.insert({bytes, bytes + crop.numel()});
+      }
+    }
+    const AugmentationConfig config{
+        .pad_crop = kPad, .padding_mode = PaddingMode::kReflect, .flip = false};
+    for (int64_t i = 0; i < 2000; ++i) seen.insert(as_key(augmented(config, shape, i, image)));
+    EXPECT_EQ(seen, expected);
+  }
+}
+
+TEST(Augmentation, RefusesReflectionsOfMoreThanTheImage) {
+  const ImageShape shape{1, 4, 8};
+  EXPECT_THROW(augmented({.pad_crop = 4, .padding_mode = PaddingMode::kReflect},
+                         shape,
+                         0,
+                         random_bytes(image_size(shape))),
+               Error);
+}
+
 TEST(Augmentation, FlipsHalfOfTheImages) {
   const ImageShape shape;
   const auto image = random_bytes(image_size(shape));
@@ -114,6 +154,24 @@ TEST(Augmentation, FlipsHalfOfTheImages) {
     flips += result == mirrored;
   }
   EXPECT_NEAR(flips, 5000, 5 * 50);
+}
+
+TEST(Augmentation, AlternatingFlipsShowBothSidesInTurn) {
+  const ImageShape shape;
+  const auto image = random_bytes(image_size(shape));
+  const auto mirrored = reference(image, shape, 0, 0, 0, true);
+  const AugmentationConfig config{.pad_crop = 0, .flip = true, .alternating_flip = true};
+  int64_t flips = 0;
+  for (int64_t i = 0; i < 2000; ++i) {
+    const bool first = augmented(config, shape, i, image, 0) == mirrored;
+    flips += first;
+    for (int64_t epoch = 1; epoch < 5; ++epoch) {
+      EXPECT_EQ(augmented(config, shape, i, image, epoch),
+                first == (epoch % 2 == 0) ? mirrored : image)
+          << "image " << i << " epoch " << epoch;
+    }
+  }
+  EXPECT_NEAR(flips, 1000, 5 * 23);
 }
 
 TEST(Augmentation, BlanksASquareCutOffAtTheBorders) {

@@ -5,9 +5,11 @@
 #include <c10/cuda/CUDAFunctions.h>
 #endif
 
+#include <functional>
 #include <limits>
 
 #include "lockstep/core/nn/batch_norm.h"
+#include "lockstep/data/loading/mixing.h"
 #include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "tests/distributed/comm/in_process_fixture.h"
@@ -222,15 +224,20 @@ TEST_F(Gpu, AnUpdateQueuedBehindASkippedOneIsSkippedToo) {
   EXPECT_FALSE(at::equal(training.state().weights[0].second, before.weights[0].second));
 }
 
-// Batches of two sizes, as an epoch's, some behind others that are still computed.
-std::vector<double> losses_of(TrainingRank& training, int64_t steps) {
+// Of two sizes, as an epoch's.
+Batch batch_number(int64_t i, TrainingRank& training) {
+  const int64_t images = i % 3 == 2 ? 8 : 12;
+  return training.on_device(slice_of(global_batch(images, i), rank(), world_size(), true));
+}
+
+// Some updates are queued behind others that are still computed.
+std::vector<double> losses_of(TrainingRank& training,
+                              int64_t steps,
+                              const std::function<Batch(int64_t)>& batch) {
   TrainingStep& step = training.step();
   std::vector<double> losses;
   for (int64_t i = 0; i < steps; ++i) {
-    const int64_t images = i % 3 == 2 ? 8 : 12;
-    const Batch batch =
-        training.on_device(slice_of(global_batch(images, i), rank(), world_size(), true));
-    step.enqueue(batch, i, 0.05 / static_cast<double>(i + 1));
+    step.enqueue(batch(i), i, 0.05 / static_cast<double>(i + 1));
     if (step.under_way() == step.max_under_way()) losses.push_back(step.collect().loss_sum);
   }
   while (step.under_way() > 0) losses.push_back(step.collect().loss_sum);
@@ -246,7 +253,11 @@ void expect_recorded_equals_launched(const Config& config, at::Device device) {
                                 ? session->make_communicator("nccl", device)
                                 : nullptr;
     TrainingRank training(config, *gradients, statistics.get(), device, 0.9, graphs);
-    losses.push_back(losses_of(training, 9));
+    losses.push_back(losses_of(training, 9, [&](int64_t i) {
+      return mixes(config.data.augmentation)
+                 ? prepared_slice(config, i % 5, rank(), world_size(), device)
+                 : batch_number(i, training);
+    }));
     weights.push_back(training.state().weights);
     optimizers.push_back(training.state().optimizer);
     averages.push_back(training.averaged_weights());
@@ -274,6 +285,16 @@ TEST_F(Gpu, RecordedStepsDrawAndCountAnew) {
   config.optimizer.name = "adamw";
   config.optimizer.clip_gradient_norm = 0.5;
   config.distributed.accumulation_steps = 2;
+  expect_recorded_equals_launched(config, device_);
+}
+
+// Each batch draws its weight, and whether images are blended or pasted into.
+TEST_F(Gpu, RecordedStepsMixAnew) {
+  if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
+  Config config;
+  config.batch_size = 12;
+  config.data.augmentation.mixup = 0.8;
+  config.data.augmentation.cutmix = 1.0;
   expect_recorded_equals_launched(config, device_);
 }
 

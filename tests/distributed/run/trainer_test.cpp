@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "tests/distributed/run/small_run_fixture.h"
@@ -281,6 +282,51 @@ TEST_P(TrainerTest, AFolderThatCannotBeWrittenIsEveryRanksError) {
     ++refused;
   });
   EXPECT_EQ(refused, world_size());
+}
+
+// Its weight is the mean of the images that it begins with.
+struct Beginner final : ImageClassifier {
+  torch::nn::Linear fc = register_module("fc", torch::nn::Linear(1, kClasses));
+  at::Tensor seen;
+
+  ClassifierOutput forward(const at::Tensor& images, const StepContext&) override {
+    return {fc->forward(images.mean({1, 2, 3}).unsqueeze(1)), {}};
+  }
+  int64_t images_to_begin_with() const override { return 7; }
+  void begin_with(const at::Tensor& images) override {
+    seen = images;
+    const at::NoGradGuard no_grad;
+    fc->weight.fill_(images.mean());
+  }
+};
+
+TEST_P(TrainerTest, AModelBeginsWithTrainingImagesOfRank0) {
+  Config config = small_config();
+  config.epochs = 1;
+  config.optimizer.learning_rate = 1e-12;
+  std::vector<std::shared_ptr<Beginner>> models(static_cast<size_t>(world_size()));
+  const auto with_model = [&](const Complete& complete) {
+    return [&, complete](int rank, TrainerOptions& options) {
+      if (complete) complete(rank, options);
+      auto& model = models[static_cast<size_t>(rank)];
+      options.own_model = model = std::make_shared<Beginner>();
+    };
+  };
+  small_run(world_size(), config, with_model(keep("run")));
+  SmallImages images;
+  std::vector<uint8_t> bytes(static_cast<size_t>(7 * images.info.image_bytes()));
+  images.gather(Split::kTrain, std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}, bytes.data());
+  const at::Tensor expected =
+      (at::from_blob(bytes.data(), {7, 3, 8, 8}, at::kByte).to(at::kFloat) / 255 - 0.5) / 0.25;
+  EXPECT_TRUE(at::allclose(models[0]->seen, expected, 1e-6, 1e-6));
+  for (const auto& model : models) {
+    EXPECT_TRUE(at::allclose(model->fc->weight, expected.mean().expand({kClasses, 1}), 1e-5, 1e-6));
+    EXPECT_EQ(model->seen.defined(), model == models[0]);
+  }
+  // A run that goes on has weights already.
+  config.epochs = 2;
+  small_run(world_size(), config, with_model(resume("run")));
+  for (const auto& model : models) EXPECT_FALSE(model->seen.defined());
 }
 
 }  // namespace

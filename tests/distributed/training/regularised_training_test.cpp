@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "lockstep/data/loading/mixing.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
 
@@ -70,7 +71,7 @@ TEST(RegularisedTraining, OneStepOfAResnetFromSavedStatesEqualsOneRank) {
   for (const int64_t steps : {0, 2}) {
     const TrainingState state = after_steps(config, steps);
     for (int64_t batch = 0; batch < 4; ++batch) {
-      num_cutmix += prepared_slice(config, batch, 0, 1).mixing.cutmix;
+      num_cutmix += draw_mixing(config.data.augmentation, {}, 3, 0, batch).cutmix;
       const Outcome alone = one_step(config, &state, 1, batch);
       for (const int world_size : {2, 4}) {
         expect_same_step(

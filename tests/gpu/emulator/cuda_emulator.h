@@ -75,6 +75,9 @@ template <typename T>
 void __stwb(T* address, T value) {
   *address = value;
 }
+// Rounded each, as this file's compiler does it: it knows no fused operations of this processor.
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
 
 // NOLINTEND(bugprone-reserved-identifier)
 

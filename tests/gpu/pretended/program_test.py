@@ -61,6 +61,15 @@ class PretendedGpu(ProgramTest):
         for epoch in self.epochs(events):
             self.assertTrue(0 < epoch["train_loss"] < 10, epoch)
 
+    def test_images_train_the_same_wherever_they_are_kept(self):
+        losses = set()
+        for cache in ("auto", "device", "node", "stream"):
+            events = self.run_of(cache, epochs=1, precision="bf16", **{"data.cache": cache})
+            losses.add(self.epochs(events)[0]["train_loss"])
+        self.assertEqual(len(losses), 1, losses)
+        plan = self.train("--dry-run", *settings({"batch_size": 32, "device": "cuda"}))
+        self.assertIn("MB of images on each GPU (data.cache=device)", plan.stdout)
+
     def test_a_resumed_run_ends_with_the_same_weights(self):
         every_step = {"checkpoint.every_steps": 1}
         self.run_of("whole", **every_step)
