@@ -13,6 +13,15 @@ constexpr int64_t kMaxBlocks = 4096;  // enough to fill the largest devices
 
 __global__ void decide(DecideUpdate decision) { decision.write(); }
 
+__global__ void __launch_bounds__(kThreads)
+    move_statistics(RunningStatistics statistics, const float* skip) {
+  if (*skip != 0) return;
+  const int64_t thread = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
+  const int64_t step = gridDim.x * static_cast<int64_t>(kThreads);
+  for (int64_t i = thread; i < statistics.channels; i += step) statistics.move_channel(i);
+  for (int64_t i = thread; i < statistics.layers; i += step) ++statistics.batches[i];
+}
+
 // Not packs.cuh's: what is read here is written, too.
 __device__ void load(const float* from, int64_t at, float (&out)[kWidth]) {
   const float4 pack = *reinterpret_cast<const float4*>(from + at);
@@ -106,6 +115,12 @@ void launch(const FlatUpdate& update, const Given& given, void* stream) {
 
 void decide_update(const DecideUpdate& decision, void* stream) {
   decide<<<1, 1, 0, static_cast<cudaStream_t>(stream)>>>(decision);
+}
+
+void move_running_statistics(const RunningStatistics& statistics, const float* skip, void* stream) {
+  const int64_t wanted = (statistics.channels + kThreads - 1) / kThreads;
+  const auto blocks = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+  move_statistics<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(statistics, skip);
 }
 
 void update_by_sgd(const FlatUpdate& update, const SgdRule& rule, void* stream) {

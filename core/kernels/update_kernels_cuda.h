@@ -4,11 +4,15 @@
 
 #include <cstdint>
 
+#include "lockstep/core/kernels/running_statistics.h"
 #include "lockstep/core/kernels/update_formulas.h"
 
 namespace lockstep::kernels::cuda {
 
 void decide_update(const DecideUpdate& decision, void* stream);
+
+// Moves all channels and counts a batch of each layer; nothing where `skip` (one value) is not 0.
+void move_running_statistics(const RunningStatistics& statistics, const float* skip, void* stream);
 
 // What an update does to kRunLength neighbouring elements of flat memory.
 enum class UpdateRun : uint8_t { kLeaves, kUpdates, kUpdatesWithDecay };

@@ -1,21 +1,17 @@
 // The passes on a CUDA device, on the current stream; nothing here waits for the device.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <optional>
-#include <utility>
-#include <vector>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/kernels/batch_norm_kernels_cuda.h"
 #include "lockstep/core/nn/batch_norm_passes.h"
+#include "lockstep/core/nn/launch_tickets.h"
 
 namespace lockstep {
 namespace {
@@ -28,25 +24,12 @@ CUDAStream current_stream(const at::Tensor& x) {
   return c10::cuda::getCurrentCUDAStream(x.device().index());
 }
 
-// A stream's tickets: its launches follow one another, and each leaves them zero. None is ever
-// freed: recorded launches go on using theirs, and CUDA may be gone when static objects go.
-at::Tensor tickets_of(const CUDAStream& stream, const at::Tensor& x, int64_t count) {
-  constexpr int64_t kUsual = 4096;
-  static std::mutex mutex;
-  static auto& tickets = *new std::map<std::pair<int, c10::StreamId>, std::vector<at::Tensor>>;
-  const std::scoped_lock lock(mutex);
-  std::vector<at::Tensor>& mine = tickets[{stream.device_index(), stream.id()}];
-  if (mine.empty() || mine.back().numel() < count)
-    mine.push_back(at::zeros({std::max(count, kUsual)}, x.options().dtype(at::kInt)));
-  return mine.back();
-}
-
 struct Workspace {
   at::Tensor partial_sums, tickets;
   Workspace(const Activation& shape, const at::Tensor& x) {
     const device::WorkspaceSize size = device::workspace_size(shape);
     partial_sums = at::empty({size.partial_sums}, x.options().dtype(at::kFloat));
-    tickets = tickets_of(current_stream(x), x, size.tickets);
+    tickets = launch_tickets(x.device(), size.tickets);
   }
   device::Workspace view() const {
     return {partial_sums.mutable_data_ptr<float>(),

@@ -3,11 +3,18 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <torch/nn/module.h>
+#ifdef LOCKSTEP_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "lockstep/core/kernels/update_kernels_cuda.h"
+#endif
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/kernels/running_statistics.h"
 #include "lockstep/core/nn/batch_norm.h"
 
 namespace lockstep {
@@ -62,26 +69,40 @@ void BatchNormState::attach(const at::Tensor& storage) {
   }
 }
 
+kernels::RunningStatistics BatchNormState::running_statistics() const {
+  const float* sums = storage_.const_data_ptr<float>();
+  return {.channels = num_channels_,
+          .layers = num_layers_,
+          .layer_of_channel = layer_of_channel_.const_data_ptr<int64_t>(),
+          .momentum = momentum_.const_data_ptr<float>(),
+          .mean_sum = sums,
+          .variance_sum = sums + num_channels_,
+          .mean_images = sums + 2 * num_channels_,
+          .variance_images = sums + 2 * num_channels_ + num_layers_,
+          .mean = running_mean_.mutable_data_ptr<float>(),
+          .variance = running_var_.mutable_data_ptr<float>(),
+          .batches = num_batches_.mutable_data_ptr<int64_t>()};
+}
+
 void BatchNormState::update(const at::Tensor& skip) {
   if (layers_.empty()) return;
-  const at::NoGradGuard no_grad;
-  const bool on_gpu = skip.defined() && skip.is_cuda();  // its number must not be waited for
-  if (skip.defined() && !on_gpu && skip.item<float>() != 0) return;
-  const auto move = [&](at::Tensor& running, int64_t sums_at, int64_t images_at) {
-    at::Tensor images = storage_.narrow(0, images_at, num_layers_);
-    if (on_gpu) images = images * (1.0 - skip);
-    images = images.index_select(0, layer_of_channel_);
-    const at::Tensor mean = storage_.narrow(0, sums_at, num_channels_) / images.clamp_min(1.0);
-    running.add_(
-        at::where(images > 0, (mean - running) * momentum_, at::zeros({}, running.options())));
-  };
-  move(running_mean_, 0, 2 * num_channels_);
-  move(running_var_, num_channels_, 2 * num_channels_ + num_layers_);
-  if (on_gpu) {
-    num_batches_.add_(skip == 0);
-  } else {
-    num_batches_.add_(1);
+  const kernels::RunningStatistics statistics = running_statistics();
+#ifdef LOCKSTEP_WITH_CUDA
+  if (running_mean_.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(running_mean_.device());
+    if (!no_skip_.defined()) no_skip_ = at::zeros({}, running_mean_.options());
+    const at::Tensor& skipped = skip.defined() ? skip : no_skip_;
+    kernels::cuda::move_running_statistics(
+        statistics,
+        skipped.const_data_ptr<float>(),
+        c10::cuda::getCurrentCUDAStream(running_mean_.device().index()).stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return;
   }
+#endif
+  if (skip.defined() && skip.item<float>() != 0) return;
+  for (int64_t channel = 0; channel < num_channels_; ++channel) statistics.move_channel(channel);
+  for (int64_t layer = 0; layer < num_layers_; ++layer) ++statistics.batches[layer];
 }
 
 }  // namespace lockstep

@@ -12,6 +12,10 @@
 
 namespace lockstep {
 
+namespace kernels {
+struct RunningStatistics;
+}
+
 // Finds every BatchNorm in `module` that is not frozen and re-points its running buffers and
 // contributions into flat tensors. The module must live on its final device. The layers keep
 // working as before; this object must outlive their training.
@@ -32,12 +36,15 @@ class BatchNormState {
   void update(const at::Tensor& skip = {});
 
  private:
+  kernels::RunningStatistics running_statistics() const;
+
   int64_t num_layers_ = 0, num_channels_ = 0;
   std::vector<std::shared_ptr<torch::nn::Module>> layers_;
   at::Tensor running_mean_, running_var_, num_batches_;  // [channels], [channels], [layers] int64
   at::Tensor momentum_;                                  // [channels]
   at::Tensor layer_of_channel_;                          // [channels] int64
   at::Tensor storage_;
+  at::Tensor no_skip_;  // [] on a GPU: 0
 };
 
 }  // namespace lockstep

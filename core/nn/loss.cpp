@@ -4,12 +4,19 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#ifdef LOCKSTEP_WITH_CUDA
+#include "lockstep/core/nn/loss_cuda.h"
+#endif
 
 namespace lockstep {
 
 ClassificationSums cross_entropy_sums(const at::Tensor& logits,
                                       const at::Tensor& labels,
                                       double label_smoothing) {
+#ifdef LOCKSTEP_WITH_CUDA
+  if (logits.is_cuda() && logits.size(0) > 0)
+    return cross_entropy_sums_cuda(logits, labels, {}, {}, label_smoothing);
+#endif
   // A sum over a batch loses too much in bfloat16.
   const at::Tensor scores = logits.to(at::kFloat);
   ClassificationSums sums;
@@ -34,6 +41,10 @@ ClassificationSums mixed_cross_entropy_sums(const at::Tensor& logits,
                                             const at::Tensor& second_labels,
                                             const at::Tensor& weights,
                                             double label_smoothing) {
+#ifdef LOCKSTEP_WITH_CUDA
+  if (logits.is_cuda() && logits.size(0) > 0)
+    return cross_entropy_sums_cuda(logits, labels, second_labels, weights, label_smoothing);
+#endif
   const ClassificationSums first = cross_entropy_sums(logits, labels, label_smoothing);
   const ClassificationSums second = cross_entropy_sums(logits, second_labels, label_smoothing);
   const at::Tensor own = weights[0], partner = weights[1];

@@ -158,5 +158,56 @@ TEST(UpdateKernels, ASkippedUpdateTouchesNothing) {
   expect_untouched(before, after);
 }
 
+// Three layers of 2, 0 images' worth and 300 channels.
+TEST(UpdateKernels, RunningStatisticsMoveByTheirFormula) {
+  const std::vector<std::pair<size_t, float>> layers{{2, 12.0f}, {3, 0.0f}, {300, 5.0f}};
+  constexpr size_t kChannels = 305;
+  const GuardedMemory<int64_t> layer_of_channel(kChannels), batches(3);
+  const GuardedMemory<float> momentum(kChannels), mean(kChannels), variance(kChannels);
+  const GuardedMemory<float> mean_sum(kChannels), variance_sum(kChannels), images(3), skip(1);
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  size_t channel = 0;
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    batches[layer] = 40;
+    images[layer] = layers[layer].second;
+    for (size_t i = 0; i < layers[layer].first; ++i, ++channel) {
+      layer_of_channel[channel] = static_cast<int64_t>(layer);
+      momentum[channel] = 0.1f * static_cast<float>(layer + 1);
+      mean[channel] = variance[channel] = static_cast<float>(channel);
+      mean_sum[channel] = normal(random);
+      variance_sum[channel] = normal(random);
+    }
+  }
+  const kernels::RunningStatistics statistics{.channels = kChannels,
+                                              .layers = 3,
+                                              .layer_of_channel = layer_of_channel.data(),
+                                              .momentum = momentum.data(),
+                                              .mean_sum = mean_sum.data(),
+                                              .variance_sum = variance_sum.data(),
+                                              .mean_images = images.data(),
+                                              .variance_images = images.data(),
+                                              .mean = mean.data(),
+                                              .variance = variance.data(),
+                                              .batches = batches.data()};
+  skip[0] = 1;
+  device::move_running_statistics(statistics, skip.data(), nullptr);
+  for (size_t i = 0; i < kChannels; ++i) EXPECT_EQ(mean[i], static_cast<float>(i));
+  EXPECT_EQ(batches[0], 40);
+  skip[0] = 0;
+  device::move_running_statistics(statistics, skip.data(), nullptr);
+  for (size_t i = 0; i < kChannels; ++i) {
+    const auto before = static_cast<double>(i);
+    const auto moved = [&](double sum) {
+      const double images_of_layer = images[static_cast<size_t>(layer_of_channel[i])];
+      if (images_of_layer == 0) return before;
+      return (1 - momentum[i]) * before + momentum[i] * sum / images_of_layer;
+    };
+    EXPECT_NEAR(mean[i], moved(mean_sum[i]), 1e-6 * (1 + before));
+    EXPECT_NEAR(variance[i], moved(variance_sum[i]), 1e-6 * (1 + before));
+  }
+  for (const size_t layer : {0, 1, 2}) EXPECT_EQ(batches[layer], 41);
+}
+
 }  // namespace
 }  // namespace lockstep::test

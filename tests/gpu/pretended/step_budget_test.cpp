@@ -63,7 +63,7 @@ std::string table(const Counts& counts) {
 TEST(StepBudget, OfResNet20) {
   const Counts counts = counts_of_a_step(Precision::kBf16, /*graphs=*/false);
   RecordProperty("operations", std::to_string(counts.operations));
-  EXPECT_LE(counts.operations, 200) << table(counts);
+  EXPECT_LE(counts.operations, 165) << table(counts);
   EXPECT_EQ(counts.synchronisations, 0) << table(counts);
   EXPECT_LE(counts.bytes_to_host, 24) << table(counts);
   EXPECT_LE(counts.bytes_to_device, kBytesToDevice) << table(counts);
