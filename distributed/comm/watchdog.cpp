@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -83,6 +84,8 @@ struct Watchdog::State {
   bool ending = false;
   std::string name = fmt::format("process {}", getpid());
   Explainer explainer;
+  std::map<int64_t, Witness> witnesses;
+  int64_t next_witness = 1;
   Publisher publisher;
   PeerCheck peer_is_lost;
   std::function<void()> last_resort;
@@ -168,6 +171,9 @@ std::string Watchdog::State::describe(const Operation& operation,
                                  waited,
                                  inner.name(),
                                  inner.number);
+  for (const auto& [number, witness] : witnesses) {
+    if (const std::string seen = witness(); !seen.empty()) text += "; " + seen;
+  }
   if (explainer) {
     if (const std::string peers = explainer(inner.name()); !peers.empty()) text += "; " + peers;
   }
@@ -262,6 +268,18 @@ void Watchdog::set_default_timeout(std::chrono::duration<double> timeout) {
 void Watchdog::set_explainer(Explainer explainer) {
   const std::lock_guard lock(state_->mutex);
   state_->explainer = std::move(explainer);
+}
+
+int64_t Watchdog::add_witness(Witness witness) {
+  const std::lock_guard lock(state_->mutex);
+  const int64_t number = state_->next_witness++;
+  state_->witnesses.emplace(number, std::move(witness));
+  return number;
+}
+
+void Watchdog::remove_witness(int64_t number) {
+  const std::lock_guard lock(state_->mutex);
+  state_->witnesses.erase(number);
 }
 
 void Watchdog::set_on_expiry(OnExpiry on_expiry) {

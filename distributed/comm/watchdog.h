@@ -56,6 +56,11 @@ class Watchdog {
   // Told of each operation that begins and of its end, under the watchdog's lock: must be quick.
   using Publisher = std::function<void(int64_t operation, std::string_view label, bool begins)>;
   void set_explainer(Explainer explainer);
+  // Called likewise, of each witness that has been added and not removed: what it knows of this
+  // process ("the device is within …"); empty: nothing. Returns a number for its removal.
+  using Witness = std::function<std::string()>;
+  int64_t add_witness(Witness witness);
+  void remove_witness(int64_t number);
   void set_publisher(Publisher publisher);
   void set_peer_check(PeerCheck peer_is_lost);
   // Called in a thread of its own after the message is printed; the process ends when it returns,

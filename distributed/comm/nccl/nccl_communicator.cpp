@@ -16,6 +16,7 @@
 #include <string>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/nccl/recorded_progress.h"
 #include "lockstep/distributed/comm/session.h"
 
 namespace lockstep {
@@ -74,6 +75,7 @@ class NcclCommunicator final : public Communicator {
         device_(device),
         rank_(session.topology().rank),
         world_size_(session.topology().world_size),
+        progress_(session.watchdog(), device),
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {
     const c10::cuda::CUDAGuard guard(device_);
     // Kernels of two communicators on one GPU that start in another order on each rank wait for
@@ -135,12 +137,15 @@ class NcclCommunicator final : public Communicator {
     at::cuda::CUDAEvent ready;
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
     ready.block(stream_);
+    progress_.begin(label, stream_);
     check_nccl(call(), label);
+    progress_.end(stream_);
   }
 
   Watchdog& watchdog_;
   at::Device device_;
   int rank_, world_size_;
+  RecordedProgress progress_;
   c10::cuda::CUDAStream stream_;
   ncclComm_t comm_ = nullptr;
 };

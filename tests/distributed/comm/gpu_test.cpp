@@ -1,11 +1,17 @@
 // What only a GPU can show. Without one every case is skipped by name.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #ifdef LOCKSTEP_WITH_CUDA
+#include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #endif
 
+#include <chrono>
 #include <functional>
+#include <future>
 #include <limits>
 
 #include "lockstep/core/nn/batch_norm.h"
@@ -286,6 +292,43 @@ TEST_F(Gpu, RecordedStepsDrawAndCountAnew) {
   config.optimizer.clip_gradient_norm = 0.5;
   config.distributed.accumulation_steps = 2;
   expect_recorded_equals_launched(config, device_);
+}
+
+// A replay of a sum for which the last rank comes late.
+TEST_F(Gpu, AHangWithinAReplayIsNamed) {
+  if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
+  if (world_size() == 1) GTEST_SKIP() << "nobody to wait for";
+#ifdef LOCKSTEP_WITH_CUDA
+  const auto communicator = session->make_communicator("nccl", device_);
+  const at::Tensor ones = at::ones({10}, at::TensorOptions(device_));
+  communicator->all_reduce(ones, "connecting");
+  at::cuda::CUDAGraph graph;
+  {
+    const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool(false, device_.index()));
+    graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    communicator->all_reduce(ones, "gradient bucket");
+    graph.capture_end();
+  }
+  std::promise<std::string> told;
+  Watchdog& watchdog = session->watchdog();
+  const bool late = rank() == world_size() - 1;
+  if (!late) {
+    watchdog.set_on_expiry([&](const std::string& message) { told.set_value(message); });
+    graph.replay();
+    const auto deadline = watchdog.watch("update", std::chrono::seconds(1));
+    auto message = told.get_future();
+    ASSERT_EQ(message.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+    EXPECT_THAT(message.get(),
+                testing::AllOf(testing::HasSubstr("in 'update'"),
+                               testing::HasSubstr("the device is within 'gradient bucket'")));
+  }
+  session->control().barrier("all but one have waited");
+  if (late) graph.replay();
+  communicator->synchronise("the late one");
+  EXPECT_EQ(ones[0].item<float>(), static_cast<float>(world_size() * world_size()));
+  graph.reset();
+  if (!late) watchdog.set_on_expiry({});
+#endif
 }
 
 // Each batch draws its weight, and whether images are blended or pasted into.

@@ -63,6 +63,7 @@ int lane_behind(unsigned delta);
 
 // Blocks run one after another and nothing is cached: other blocks see what one has written.
 inline void __threadfence() {}
+inline void __threadfence_system() {}
 template <typename T>
 T __ldcg(const T* address) {
   return *address;
