@@ -68,7 +68,7 @@ class Group final : public torch::nn::Module {
 class Airbench final : public ImageClassifier, public InitialisesItself {
  public:
   explicit Airbench(const ModelOptions& options) {
-    require_image_side(options, 32);
+    require_image_side(options, 9, 3);
     const int64_t directions = options.image_channels * kPatchSide * kPatchSide;
     int64_t channels = 2 * directions;  // each and its opposite
     whiten_ = register_module(

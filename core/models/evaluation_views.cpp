@@ -12,8 +12,10 @@ at::Tensor logits_of(ImageClassifier& model, const at::Tensor& images) {
   return model.forward(images, StepContext{}).logits;
 }
 
+// In float32.
 at::Tensor with_mirror_image(ImageClassifier& model, const at::Tensor& images) {
-  return (logits_of(model, images) + logits_of(model, images.flip(3))) / 2;
+  const at::Tensor own = logits_of(model, images), mirrored = logits_of(model, images.flip(3));
+  return (own.to(at::kFloat) + mirrored.to(at::kFloat)) / 2;
 }
 
 }  // namespace

@@ -43,15 +43,17 @@ inline std::string torchvision_first_layer(const ModelOptions& options) {
                      imagenet_stem ? "7, stride=2, padding=3" : "3, padding=1");
 }
 
-// Throws Error(kUsage) for images that a network would shrink to nothing.
-inline void require_image_side(const ModelOptions& options, int64_t least) {
+// Throws Error(kUsage) for images that a network, which halves them `halvings` times, would shrink
+// to nothing.
+inline void require_image_side(const ModelOptions& options, int64_t least, int halvings) {
   if (options.image_size < least) {
     throw_error(ExitCode::kUsage,
-                "this model halves images five times and needs {0} x {0} pixels or more, but the "
+                "this model halves images {2} times and needs {0} x {0} pixels or more, but the "
                 "images have {1} x {1}: choose another "
                 "model (`lockstep models`) or import larger images",
                 least,
-                options.image_size);
+                options.image_size,
+                halvings);
   }
 }
 

@@ -37,7 +37,7 @@ class Vgg final : public ImageClassifier {
  public:
   Vgg(int64_t depth, bool batch_norm, const ModelOptions& options)
       : dropout_(options.dropout.value_or(kPublishedDropout)) {
-    require_image_side(options, 32);
+    require_image_side(options, 32, 5);
     const auto features = register_module("features", std::make_shared<Names>());
     int64_t channels = options.image_channels, width = 64, number = 0;
     for (const int64_t length : stage_lengths(depth)) {

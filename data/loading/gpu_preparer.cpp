@@ -76,6 +76,9 @@ class GpuPreparer final : public BatchPreparer {
         resident_(source.device_images(options.split)) {
     LOCKSTEP_CHECK(
         info.image_bytes() < (int64_t{1} << 30), "{} bytes an image", info.image_bytes());
+    LOCKSTEP_CHECK(!resident_.defined() || resident_.size(0) == static_cast<int64_t>(labels.size()),
+                   "labels of {} images",
+                   labels.size());
     const ByteNormaliser<float> normaliser(info.mean, info.std);
     table_ = at::tensor(at::ArrayRef<float>(normaliser.table())).to(device_);
     blank_on_device_ = at::tensor(at::ArrayRef<uint8_t>(blank_), at::kByte).to(device_);

@@ -42,7 +42,9 @@ class GpuBatches : public testing::Test {
 
   Batch batch_of(ImageSource& source, const BatchRequest& request, at::Device device) {
     options_.format.device = device;
-    return prepare_batch(source, images_.info, images_.labels, options_, request);
+    const auto count = static_cast<size_t>(images_.info.count(options_.split));
+    return prepare_batch(
+        source, images_.info, std::span(images_.labels).first(count), options_, request);
   }
 
   static void expect_same(const Batch& batch, const Batch& expected) {
