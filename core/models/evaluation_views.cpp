@@ -24,7 +24,7 @@ at::Tensor logits_of_views(ImageClassifier& model,
                            const at::Tensor& images,
                            EvaluationViews views) {
   if (views == EvaluationViews::kOne) return logits_of(model, images);
-  const at::Tensor middle = with_mirror_image(model, images);
+  at::Tensor middle = with_mirror_image(model, images);
   if (views == EvaluationViews::kMirrored) return middle;
   const at::MemoryFormat format = images.suggest_memory_format();
   const at::Tensor padded = at::reflection_pad2d(images, {1, 1, 1, 1});

@@ -69,8 +69,8 @@ void InitialValues::module(torch::nn::Module& module, const std::string& name) {
     // A norm that follows makes up for the size of activations. A convolution with a bias may be
     // without one: there it is activations that keep their size.
     const int64_t kept = conv->weight.size(conv->bias.defined() ? 0 : 1);
-    const double fan = static_cast<double>(conv->weight.numel() / kept);
-    normal(conv->weight, std::sqrt(2.0 / fan));
+    const int64_t fan = conv->weight.numel() / kept;
+    normal(conv->weight, std::sqrt(2.0 / static_cast<double>(fan)));
     if (conv->bias.defined()) conv->bias.zero_();
   } else if (auto* linear = module.as<torch::nn::LinearImpl>()) {
     const double bound = 1.0 / std::sqrt(static_cast<double>(linear->weight.size(1)));

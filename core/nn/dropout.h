@@ -10,7 +10,7 @@ namespace lockstep {
 
 // What a random mask is for.
 struct MaskPurpose {
-  RandomUse use{};
+  RandomUse use = RandomUse::kDropout;
   uint32_t layer = 0;  // of those with this use in a model
   double rate = 0;     // of zeros, in [0, 1)
 };

@@ -30,7 +30,8 @@ double restarted_fraction(int64_t t, int64_t period, int64_t multiplier) {
 double constant_rate(const LrScheduleConfig&, double base, int64_t, int64_t) { return base; }
 
 double step_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t) {
-  return base * std::pow(s.gamma, static_cast<double>(t / s.step_size));
+  const int64_t whole_steps = t / s.step_size;
+  return base * std::pow(s.gamma, static_cast<double>(whole_steps));
 }
 
 double multi_step_rate(const LrScheduleConfig& s, double base, int64_t t, int64_t) {

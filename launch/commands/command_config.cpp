@@ -30,7 +30,7 @@ bool asks_for(const std::string& name, const std::string& key) {
 }
 
 std::vector<ConfigKeyHelp> keys_asked_for(const std::vector<std::string>& names) {
-  const std::vector<ConfigKeyHelp> all = config_keys();
+  std::vector<ConfigKeyHelp> all = config_keys();
   if (names.empty()) return all;
   std::vector<ConfigKeyHelp> found;
   for (const std::string& name : names) {

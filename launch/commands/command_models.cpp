@@ -123,7 +123,7 @@ void add_models_command(CLI::App& program, Run& run) {
   const auto choice = [&](const char* flag,
                           std::string& value,
                           const char* help,
-                          std::vector<std::string> choices) {
+                          const std::vector<std::string>& choices) {
     models->add_option(flag, value, help)->capture_default_str()->check(CLI::IsMember(choices));
   };
   choice("--stem", options->stem, "As model.stem", names_of<ModelStem>());

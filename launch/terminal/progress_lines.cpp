@@ -52,7 +52,7 @@ ProgressLines::ProgressLines(int64_t limit_steps,
                              EarlyStoppingConfig stopping,
                              std::string directory)
     : limit_steps_(limit_steps),
-      stopping_(std::move(stopping)),
+      stopping_(stopping),
       directory_(std::move(directory)),
       bar_(terminal_takes_a_bar()) {}
 

@@ -19,7 +19,8 @@ class InProcessWork final : public PendingWork {
     if (done_ || std::uncaught_exceptions() > 0) return;
     try {
       wait();
-    } catch (const std::exception&) {  // A lost peer: the next operation reports it.
+    } catch (const std::exception&) {
+      return;  // a lost peer: the next operation reports it
     }
   }
   void wait() override {

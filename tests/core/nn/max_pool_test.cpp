@@ -18,7 +18,7 @@ using kernels::InstructionSet;
 constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
 // Values with many ties, so that the rule for equals shows.
-at::Tensor image(std::vector<int64_t> sizes, at::ScalarType dtype) {
+at::Tensor image(const std::vector<int64_t>& sizes, at::ScalarType dtype) {
   torch::manual_seed(3);
   return torch::randint(-3, 4, sizes).to(dtype).contiguous(kLast);
 }

@@ -107,7 +107,7 @@ TEST(FrozenParameters, GradientsPassThroughFrozenNorms) {
     BatchNorm norm(5);
     norm.running_mean.normal_();
     norm.running_var.uniform_(0.5, 2.0);
-    for (at::Tensor parameter : norm.parameters()) {
+    for (const at::Tensor& parameter : norm.parameters()) {
       const at::NoGradGuard no_grad;
       parameter.normal_();
       parameter.set_requires_grad(false);

@@ -16,7 +16,6 @@ using test::TemporaryFolder;
 using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using testing::read_bytes;
 using testing::write_bytes;
 

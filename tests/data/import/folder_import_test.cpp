@@ -22,7 +22,6 @@ using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::make_png;
-using ::testing::Not;
 using testing::write_bytes;
 
 // A grey square of one value.
