@@ -7,6 +7,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <sstream>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/distributed/setup/devices.h"
+#include "lockstep/distributed/setup/gpu_topology.h"
 #include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_trial.h"
@@ -202,6 +204,45 @@ Finding check_gpus() {
           has_gpu_files() ? "this host has a GPU: mend what the line above says to use it" : ""};
 }
 
+// How tensors get from one GPU to another.
+Finding check_links() {
+  const GpuPairs pairs = gpu_pairs();
+  const std::vector<std::string> adapters = fast_network_adapters();
+  std::string text;
+  if (pairs.all > 0)
+    text =
+        fmt::format("{} of {} pairs of GPUs reach each other directly; ", pairs.direct, pairs.all);
+  text += adapters.empty() ? "no InfiniBand or RoCE adapter on this host"
+                           : fmt::format("InfiniBand or RoCE: {}", fmt::join(adapters, ", "));
+  return {"links",
+          text,
+          pairs.direct < pairs.all ? "between the others NCCL goes through the host's memory: "
+                                     "`nvidia-smi topo -m` shows how they hang together"
+                                   : ""};
+}
+
+// Each rank's device, and whether its cores are near it.
+std::vector<Finding> check_devices(Session& session,
+                                   const std::vector<std::string>& devices,
+                                   at::Device own) {
+  const int node = own.is_cuda() ? numa_node_of_gpu(own) : -1;
+  const std::vector<int> near = numa_nodes_of(cores_of_this_process());
+  const bool far = node >= 0 && !near.empty() && std::ranges::find(near, node) == near.end();
+  const std::string place = node < 0 ? "" : fmt::format(", NUMA node {}", node);
+  const std::string advice =
+      far ? fmt::format(
+                "its cores are on NUMA node {}: bind ranks near their GPUs (mpirun "
+                "--map-by numa, Slurm --gpu-bind=closest)",
+                fmt::join(near, ", "))
+          : "";
+  const auto places = session.control().all_gather(place, "placing GPUs");
+  const auto advices = session.control().all_gather(advice, "placing ranks");
+  std::vector<Finding> findings;
+  for (size_t r = 0; r < devices.size(); ++r)
+    findings.push_back({fmt::format("rank {}", r), devices[r] + places[r], advices[r]});
+  return findings;
+}
+
 int doctor(Session& session, const std::string& mpi_failure) {
   const Topology& topology = session.topology();
   const bool root = topology.rank == 0;
@@ -212,6 +253,7 @@ int doctor(Session& session, const std::string& mpi_failure) {
       session.control(), "choosing the devices", [&] { device = choose_device(config, session); });
   const std::vector<std::string> devices = device_names(session, device);
   const Finding binding = check_binding(session);
+  const std::vector<Finding> ranks = check_devices(session, devices, device.device);
   const auto communicator = session.make_communicator(device.backend, device.device);
   const Finding all_reduce = check_all_reduce(*communicator, device.device);
   const Finding shared_memory = check_shared_memory(session);
@@ -224,8 +266,8 @@ int doctor(Session& session, const std::string& mpi_failure) {
     for (const Finding& finding : about_this_host(session, mpi_failure)) print(finding);
     print(binding);
     print(check_gpus());
-    for (int r = 0; r < topology.world_size; ++r)
-      print({fmt::format("rank {}", r), devices[static_cast<size_t>(r)], ""});
+    print(check_links());
+    for (const Finding& finding : ranks) print(finding);
     print(all_reduce);
     print(disk);
     print(shared_memory);
