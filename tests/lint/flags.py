@@ -74,10 +74,16 @@ class Units:
     def __init__(self, build):
         self.commands = compile_commands(build)
         self.sources = sorted(self.commands)
-        self.headers = [n for n in project_files() if n.endswith(".h")]
         self.not_built = [
             n for n in project_files() if n.endswith(".cpp") and n not in self.commands
         ]
+        # What lies beside a source of another project is compiled with that.
+        theirs = {
+            str(pathlib.PurePath(source).parent / included)
+            for source in self.not_built
+            for included in includes(source)
+        }
+        self.headers = [n for n in project_files() if n.endswith(".h") and n not in theirs]
         self.prover = {}
         for source in self.sources:
             if first := includes(source)[:1]:
