@@ -4,6 +4,7 @@
 #include "lockstep/core/kernels/batch_norm_device.cuh"
 #include "lockstep/core/kernels/batch_norm_formulas.h"
 #include "lockstep/core/kernels/batch_norm_kernels_cuda.h"
+#include "lockstep/core/kernels/last_block.cuh"
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -132,19 +133,6 @@ struct FinishGradients {
   }
 };
 
-// Whether the calling block is the last of `count` to come here, which then sees what all of them
-// have written before. For all threads at once.
-__device__ bool is_last(unsigned* ticket, unsigned count) {
-  __shared__ int last;
-  __threadfence();
-  __syncthreads();
-  if (count == 1) return true;
-  if (threadIdx.x == 0) last = atomicInc(ticket, count - 1) == count - 1;
-  __syncthreads();
-  __threadfence();
-  return last != 0;
-}
-
 // Adds term(i, channel) over i < count for each of a column's `width` channels, and gives each sum
 // to one thread: use(channel, sums). The order hangs on width and count alone.
 template <typename Term, typename Use>
@@ -229,8 +217,9 @@ __global__ void __launch_bounds__(kThreads)
 
   const int64_t groups = way.shape.groups.count, channels = way.shape.channels;
   const int64_t group = static_cast<int>(blockIdx.x) / way.parts;
+  __shared__ int last;
   unsigned* tickets = workspace.tickets + blockIdx.y * (groups + 1);
-  if (!is_last(tickets + group, static_cast<unsigned>(way.parts))) return;
+  if (!is_last(tickets + group, static_cast<unsigned>(way.parts), last)) return;
   const int64_t begin = way.column_begin();
   const int width = way.column_width();
   sum_column(
@@ -243,7 +232,7 @@ __global__ void __launch_bounds__(kThreads)
       [&](int64_t c, Pair sums) { finish.group(way, group, begin + c, sums); });
 
   if (!finish.has_column()) return;
-  if (!is_last(tickets + groups, static_cast<unsigned>(groups))) return;
+  if (!is_last(tickets + groups, static_cast<unsigned>(groups), last)) return;
   sum_column(
       width,
       groups,

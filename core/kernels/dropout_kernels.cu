@@ -1,12 +1,12 @@
 #include <cuda_runtime.h>
 
 #include "lockstep/core/kernels/dropout_kernels_cuda.h"
+#include "lockstep/core/kernels/launch_size.cuh"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 4096;  // enough to fill the largest devices
 constexpr uint16_t kBf16One = 0x3F80;
 
 template <typename T>
@@ -19,8 +19,7 @@ __global__ void random_mask_kernel(MaskDraws given, const int* step, T one, T* m
 
 template <typename T>
 void launch(const MaskDraws& draws, const int* step, T one, void* mask, void* stream) {
-  const int64_t wanted = (draws.num_draws() + kThreads - 1) / kThreads;
-  const auto blocks = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+  const unsigned blocks = blocks_for(draws.num_draws(), kThreads);
   random_mask_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       draws, step, one, static_cast<T*>(mask));
 }

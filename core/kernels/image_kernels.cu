@@ -2,13 +2,13 @@
 #include <cuda_runtime.h>
 
 #include "lockstep/core/kernels/image_kernels_cuda.h"
+#include "lockstep/core/kernels/launch_size.cuh"
 #include "lockstep/core/kernels/packs.cuh"
 
 namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 4096;      // enough to fill the largest devices
 constexpr int64_t kMaxImageRows = 65535;  // of a grid, one an image
 
 // A place within an image.
@@ -74,10 +74,8 @@ template <typename T>
 void launch(const ImageBatch& batch, void* stream) {
   const int64_t size = static_cast<int64_t>(batch.channels) * batch.height * batch.width;
   const int64_t rows = batch.n < kMaxImageRows ? batch.n : kMaxImageRows;
-  const int64_t wanted = (size + kThreads - 1) / kThreads;
   const int64_t most = kMaxBlocks / rows > 0 ? kMaxBlocks / rows : 1;
-  const dim3 grid(static_cast<unsigned>(wanted < most ? wanted : most),
-                  static_cast<unsigned>(rows));
+  const dim3 grid(blocks_for(size, kThreads, most), static_cast<unsigned>(rows));
   make_batch<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(batch);
 }
 

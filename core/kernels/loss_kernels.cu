@@ -2,6 +2,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "lockstep/core/kernels/last_block.cuh"
+#include "lockstep/core/kernels/launch_size.cuh"
 #include "lockstep/core/kernels/loss_kernels_cuda.h"
 #include "lockstep/core/kernels/packs.cuh"
 
@@ -11,7 +13,7 @@ namespace {
 constexpr int kLanes = 32;
 constexpr int kThreads = 256;
 constexpr int kRows = kThreads / kLanes;  // of a block at a time
-constexpr int64_t kMaxBlocks = 1024;
+constexpr int64_t kMostBlocks = 1024;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 
 // The first of the largest.
@@ -115,16 +117,12 @@ __device__ void add_up(const Classification& task, const ClassificationResults& 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     classify(Classification task, ClassificationResults results) {
-  __shared__ bool is_last;
+  __shared__ int last;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t first = blockIdx.x * static_cast<int64_t>(kRows) + threadIdx.x / kLanes;
   for (int64_t i = first; i < task.n; i += gridDim.x * static_cast<int64_t>(kRows))
     write_row<T>(task, results, i, lane);
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) is_last = atomicInc(results.ticket, gridDim.x - 1) == gridDim.x - 1;
-  __syncthreads();
-  if (is_last) add_up(task, results);
+  if (is_last(results.ticket, gridDim.x, last)) add_up(task, results);
 }
 
 template <typename T>
@@ -150,15 +148,10 @@ __global__ void __launch_bounds__(kThreads) differentiate(Classification task,
   }
 }
 
-unsigned blocks_for(int64_t items, int64_t of_a_block) {
-  const int64_t wanted = (items + of_a_block - 1) / of_a_block;
-  return static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
-}
-
 }  // namespace
 
 void cross_entropy(const Classification& task, const ClassificationResults& results, void* stream) {
-  const unsigned blocks = blocks_for(task.n, kRows);
+  const unsigned blocks = blocks_for(task.n, kRows, kMostBlocks);
   const auto on = static_cast<cudaStream_t>(stream);
   if (task.bf16) {
     classify<__nv_bfloat16><<<blocks, kThreads, 0, on>>>(task, results);
@@ -172,7 +165,7 @@ void cross_entropy_gradient(const Classification& task,
                             const float* upstream,
                             void* gradient,
                             void* stream) {
-  const unsigned blocks = blocks_for(task.n * task.classes, kThreads);
+  const unsigned blocks = blocks_for(task.n * task.classes, kThreads, kMostBlocks);
   const auto on = static_cast<cudaStream_t>(stream);
   if (task.bf16) {
     differentiate<__nv_bfloat16><<<blocks, kThreads, 0, on>>>(task, log_sums, upstream, gradient);

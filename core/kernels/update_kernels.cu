@@ -1,6 +1,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "lockstep/core/kernels/launch_size.cuh"
 #include "lockstep/core/kernels/packs.cuh"
 #include "lockstep/core/kernels/update_kernels_cuda.h"
 
@@ -8,14 +9,13 @@ namespace lockstep::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWidth = 4;             // elements of a thread, moved at once
-constexpr int64_t kMaxBlocks = 4096;  // enough to fill the largest devices
+constexpr int kWidth = 4;  // elements of a thread, moved at once
 
 __global__ void decide(DecideUpdate decision) { decision.write(); }
 
 __global__ void __launch_bounds__(kThreads)
     move_statistics(RunningStatistics statistics, const float* skip) {
-  if (*skip != 0) return;
+  if (skip && *skip != 0) return;
   const int64_t thread = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
   const int64_t step = gridDim.x * static_cast<int64_t>(kThreads);
   for (int64_t i = thread; i < statistics.channels; i += step) statistics.move_channel(i);
@@ -106,8 +106,7 @@ __global__ void __launch_bounds__(kThreads) update_all(FlatUpdate update, Given 
 
 template <typename Rule, typename Given>
 void launch(const FlatUpdate& update, const Given& given, void* stream) {
-  const int64_t wanted = (update.n / kWidth + kThreads - 1) / kThreads;
-  const auto blocks = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+  const unsigned blocks = blocks_for(update.n / kWidth, kThreads);
   update_all<Rule><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(update, given);
 }
 
@@ -118,8 +117,7 @@ void decide_update(const DecideUpdate& decision, void* stream) {
 }
 
 void move_running_statistics(const RunningStatistics& statistics, const float* skip, void* stream) {
-  const int64_t wanted = (statistics.channels + kThreads - 1) / kThreads;
-  const auto blocks = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
+  const unsigned blocks = blocks_for(statistics.channels, kThreads);
   move_statistics<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(statistics, skip);
 }
 

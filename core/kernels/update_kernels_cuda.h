@@ -11,7 +11,8 @@ namespace lockstep::kernels::cuda {
 
 void decide_update(const DecideUpdate& decision, void* stream);
 
-// Moves all channels and counts a batch of each layer; nothing where `skip` (one value) is not 0.
+// Moves all channels and counts a batch of each layer; nothing where `skip` (one value;
+// nullptr: 0) is not 0.
 void move_running_statistics(const RunningStatistics& statistics, const float* skip, void* stream);
 
 // What an update does to kRunLength neighbouring elements of flat memory.

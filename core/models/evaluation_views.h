@@ -9,9 +9,8 @@
 namespace lockstep {
 
 // Logits [N, classes] of images [N, C, H, W], in evaluation: the mean over the views (float32 of
-// several). `translated`
-// is half the mean over image and mirror image, and half the same of the image moved by (1, 1) and
-// (-1, -1) pixels, with its border reflected.
+// several). `translated` is half the mean over image and mirror image, and half the same of the
+// image moved by (1, 1) and (-1, -1) pixels, with its border reflected.
 at::Tensor logits_of_views(ImageClassifier& model, const at::Tensor& images, EvaluationViews views);
 
 }  // namespace lockstep

@@ -3,14 +3,10 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/nn/module.h>
 #ifdef LOCKSTEP_WITH_CUDA
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
 #include "lockstep/core/kernels/update_kernels_cuda.h"
+#include "lockstep/core/nn/kernel_launch.h"
 #endif
 
 #include "lockstep/core/base/error.h"
@@ -89,14 +85,10 @@ void BatchNormState::update(const at::Tensor& skip) {
   const kernels::RunningStatistics statistics = running_statistics();
 #ifdef LOCKSTEP_WITH_CUDA
   if (running_mean_.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(running_mean_.device());
-    if (!no_skip_.defined()) no_skip_ = at::zeros({}, running_mean_.options());
-    const at::Tensor& skipped = skip.defined() ? skip : no_skip_;
-    kernels::cuda::move_running_statistics(
-        statistics,
-        skipped.const_data_ptr<float>(),
-        c10::cuda::getCurrentCUDAStream(running_mean_.device().index()).stream());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const float* skipped = skip.defined() ? skip.const_data_ptr<float>() : nullptr;
+    launch_kernel(running_mean_.device(), [&](void* stream) {
+      kernels::cuda::move_running_statistics(statistics, skipped, stream);
+    });
     return;
   }
 #endif

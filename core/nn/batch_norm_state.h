@@ -44,7 +44,6 @@ class BatchNormState {
   at::Tensor momentum_;                                  // [channels]
   at::Tensor layer_of_channel_;                          // [channels] int64
   at::Tensor storage_;
-  at::Tensor no_skip_;  // [] on a GPU: 0
 };
 
 }  // namespace lockstep

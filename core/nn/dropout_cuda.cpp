@@ -1,11 +1,9 @@
 #include "lockstep/core/nn/dropout_cuda.h"
 
 #include <ATen/ops/empty.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include "lockstep/core/kernels/dropout_kernels_cuda.h"
+#include "lockstep/core/nn/kernel_launch.h"
 
 namespace lockstep {
 
@@ -18,13 +16,13 @@ at::Tensor random_mask_cuda(at::IntArrayRef sizes,
   at::Tensor mask = at::empty(
       sizes,
       options.dtype(bf16 ? at::kBFloat16 : at::kFloat).memory_format(at::MemoryFormat::Contiguous));
-  const c10::cuda::CUDAGuard guard(mask.device());
-  kernels::cuda::random_mask(draws,
-                             step.defined() ? step.const_data_ptr<int>() : nullptr,
-                             bf16,
-                             mask.mutable_data_ptr(),
-                             c10::cuda::getCurrentCUDAStream(mask.device().index()).stream());
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  launch_kernel(mask.device(), [&](void* stream) {
+    kernels::cuda::random_mask(draws,
+                               step.defined() ? step.const_data_ptr<int>() : nullptr,
+                               bf16,
+                               mask.mutable_data_ptr(),
+                               stream);
+  });
   return mask.to(options);
 }
 

@@ -2,12 +2,10 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "lockstep/core/kernels/loss_kernels_cuda.h"
+#include "lockstep/core/nn/kernel_launch.h"
 #include "lockstep/core/nn/launch_tickets.h"
 #include "lockstep/core/nn/second_derivative.h"
 
@@ -16,10 +14,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-void* current_stream(const at::Tensor& tensor) {
-  return c10::cuda::getCurrentCUDAStream(tensor.device().index()).stream();
-}
 
 kernels::cuda::Classification task_of(const at::Tensor& logits,
                                       const at::Tensor& labels,
@@ -45,27 +39,26 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
                                const std::optional<at::Tensor>& second_labels,
                                const std::optional<at::Tensor>& weights,
                                double label_smoothing) {
-    const c10::cuda::CUDAGuard guard(logits.device());
     const auto options = logits.options().dtype(at::kFloat);
     const int64_t n = logits.size(0);
     const at::Tensor of_images = at::empty({3, n}, options);
     at::Tensor loss = at::empty({}, options), correct = at::empty({}, options);
     const at::Tensor ticket = launch_tickets(logits.device(), 1);
     auto* values = of_images.mutable_data_ptr<float>();
-    kernels::cuda::cross_entropy(
-        task_of(logits,
-                labels,
-                second_labels.value_or(at::Tensor()),
-                weights.value_or(at::Tensor()),
-                label_smoothing),
-        {.losses = values,
-         .hits = values + n,
-         .log_sums = values + 2 * n,
-         .loss = loss.mutable_data_ptr<float>(),
-         .correct = correct.mutable_data_ptr<float>(),
-         .ticket = reinterpret_cast<unsigned*>(ticket.mutable_data_ptr<int>())},
-        current_stream(logits));
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const kernels::cuda::Classification task = task_of(logits,
+                                                       labels,
+                                                       second_labels.value_or(at::Tensor()),
+                                                       weights.value_or(at::Tensor()),
+                                                       label_smoothing);
+    const kernels::cuda::ClassificationResults results{
+        .losses = values,
+        .hits = values + n,
+        .log_sums = values + 2 * n,
+        .loss = loss.mutable_data_ptr<float>(),
+        .correct = correct.mutable_data_ptr<float>(),
+        .ticket = reinterpret_cast<unsigned*>(ticket.mutable_data_ptr<int>())};
+    launch_kernel(logits.device(),
+                  [&](void* stream) { kernels::cuda::cross_entropy(task, results, stream); });
     context->save_for_backward({logits,
                                 labels,
                                 second_labels.value_or(at::Tensor()),
@@ -80,20 +73,17 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
     refuse_second_derivative("cross entropy");
     const auto saved = context->get_saved_variables();
     const at::Tensor& logits = saved[0];
-    const c10::cuda::CUDAGuard guard(logits.device());
     at::Tensor gradient = at::empty_like(logits);
     const at::Tensor of_loss = upstream[0].contiguous();
-    kernels::cuda::cross_entropy_gradient(
-        task_of(logits,
-                saved[1],
-                saved[2],
-                saved[3],
-                context->saved_data["label_smoothing"].toDouble()),
-        saved[4].const_data_ptr<float>(),
-        of_loss.const_data_ptr<float>(),
-        gradient.mutable_data_ptr(),
-        current_stream(logits));
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const double label_smoothing = context->saved_data["label_smoothing"].toDouble();
+    launch_kernel(logits.device(), [&](void* stream) {
+      kernels::cuda::cross_entropy_gradient(
+          task_of(logits, saved[1], saved[2], saved[3], label_smoothing),
+          saved[4].const_data_ptr<float>(),
+          of_loss.const_data_ptr<float>(),
+          gradient.mutable_data_ptr(),
+          stream);
+    });
     return {gradient, {}, {}, {}, {}};
   }
 };

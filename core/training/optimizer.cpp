@@ -9,11 +9,8 @@
 #include <ATen/ops/zeros_like.h>
 
 #ifdef LOCKSTEP_WITH_CUDA
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
 #include "lockstep/core/kernels/update_kernels_cuda.h"
+#include "lockstep/core/nn/kernel_launch.h"
 #endif
 #include "lockstep/core/base/error.h"
 
@@ -95,19 +92,20 @@ class FlatOptimizer : public Optimizer {
     if (!runs_.defined()) runs_ = update_runs(parameters_);
     const at::Tensor& master = parameters_.master();
     const at::Tensor& shadow = parameters_.shadow();
-    const c10::cuda::CUDAGuard guard(master.device());
-    const bool launched =
-        launch({.n = master.numel(),
-                .runs = static_cast<const kernels::cuda::UpdateRun*>(runs_.const_data_ptr()),
-                .master = master.mutable_data_ptr<float>(),
-                .gradient = parameters_.gradient_storage().const_data_ptr<float>(),
-                .shadow = shadow.defined() ? shadow.mutable_data_ptr() : nullptr,
-                .weight_decay = config_.weight_decay,
-                .rate = learning_rate_.const_data_ptr<float>(),
-                .divisor = gradient_divisor.const_data_ptr<float>(),
-                .skip = skip.const_data_ptr<float>()},
-               c10::cuda::getCurrentCUDAStream(master.device().index()).stream());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    bool launched = false;
+    launch_kernel(master.device(), [&](void* stream) {
+      launched =
+          launch({.n = master.numel(),
+                  .runs = static_cast<const kernels::cuda::UpdateRun*>(runs_.const_data_ptr()),
+                  .master = master.mutable_data_ptr<float>(),
+                  .gradient = parameters_.gradient_storage().const_data_ptr<float>(),
+                  .shadow = shadow.defined() ? shadow.mutable_data_ptr() : nullptr,
+                  .weight_decay = config_.weight_decay,
+                  .rate = learning_rate_.const_data_ptr<float>(),
+                  .divisor = gradient_divisor.const_data_ptr<float>(),
+                  .skip = skip.const_data_ptr<float>()},
+                 stream);
+    });
     return launched;
   }
 

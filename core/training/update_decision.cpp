@@ -2,11 +2,8 @@
 
 #include <ATen/ops/zeros.h>
 #ifdef LOCKSTEP_WITH_CUDA
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
 #include "lockstep/core/kernels/update_kernels_cuda.h"
+#include "lockstep/core/nn/kernel_launch.h"
 #endif
 
 #include "lockstep/core/kernels/update_formulas.h"
@@ -33,10 +30,8 @@ void UpdateDecision::decide(const at::Tensor& loss,
                                        .skip = skip_.mutable_data_ptr<float>()};
 #ifdef LOCKSTEP_WITH_CUDA
   if (skip_.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(skip_.device());
-    kernels::cuda::decide_update(decision,
-                                 c10::cuda::getCurrentCUDAStream(skip_.device().index()).stream());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    launch_kernel(skip_.device(),
+                  [&](void* stream) { kernels::cuda::decide_update(decision, stream); });
     return;
   }
 #endif

@@ -60,14 +60,10 @@ void shift_plane(uint8_t* plane, int64_t height, int64_t width, int64_t down, in
   }
 }
 
-// The same, with the plane mirrored in its outermost pixels where that lies outside. `scratch`: as
-// large as a plane.
-void shift_reflected_plane(uint8_t* plane,
-                           int32_t height,
-                           int32_t width,
-                           int32_t down,
-                           int32_t right,
-                           std::vector<uint8_t>& scratch) {
+// The same, with the plane mirrored in its outermost pixels where that lies outside.
+void shift_reflected_plane(
+    uint8_t* plane, int32_t height, int32_t width, int32_t down, int32_t right) {
+  thread_local std::vector<uint8_t> scratch;
   scratch.assign(plane, plane + static_cast<int64_t>(height) * width);
   const int32_t first = std::max(0, -right), last = std::min(width, width - right);
   for (int32_t y = 0; y < height; ++y, plane += width) {
@@ -81,15 +77,13 @@ void shift_reflected_plane(uint8_t* plane,
 
 void shift_image(const ImagePlacement& placement, const ImageShape& shape, uint8_t* image) {
   if (placement.down == 0 && placement.right == 0) return;
-  thread_local std::vector<uint8_t> scratch;
   for (int64_t c = 0; c < shape.channels; ++c, image += shape.height * shape.width) {
     if (placement.reflected) {
       shift_reflected_plane(image,
                             static_cast<int32_t>(shape.height),
                             static_cast<int32_t>(shape.width),
                             placement.down,
-                            placement.right,
-                            scratch);
+                            placement.right);
     } else {
       shift_plane(image, shape.height, shape.width, placement.down, placement.right);
     }

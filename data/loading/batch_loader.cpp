@@ -70,7 +70,7 @@ BatchLoader::BatchLoader(ImageSource& source,
                          const LoaderOptions& options,
                          int64_t num_batches,
                          std::function<BatchRequest(int64_t)> request)
-    : state_(new State{.preparer = make_batch_preparer(source, info, labels, options),
+    : state_(new State{.preparer = make_batch_preparer({source, info, labels, options}),
                        .num_batches = num_batches,
                        .prefetch_batches = options.prefetch_batches,
                        .request = std::move(request)}) {
@@ -103,7 +103,7 @@ Batch prepare_batch(ImageSource& source,
                     std::span<const int32_t> labels,
                     const LoaderOptions& options,
                     const BatchRequest& request) {
-  return make_batch_preparer(source, info, labels, options)->prepare(request)();
+  return make_batch_preparer({source, info, labels, options})->prepare(request)();
 }
 
 }  // namespace lockstep

@@ -6,24 +6,21 @@
 
 namespace lockstep {
 
-BatchPreparer::BatchPreparer(ImageSource& source,
-                             const ImageSetInfo& info,
-                             std::span<const int32_t> labels,
-                             const LoaderOptions& options)
-    : source_(source),
-      info_(info),
-      labels_(labels),
-      options_(options),
-      shape_{info.channels, info.height, info.width},
-      mixes_(options.augmentation && lockstep::mixes(*options.augmentation)) {
-  LOCKSTEP_CHECK(options.format.dtype == at::kFloat || options.format.dtype == at::kBFloat16,
+BatchPreparer::BatchPreparer(const BatchOrigin& origin)
+    : source_(origin.source),
+      info_(origin.info),
+      labels_(origin.labels),
+      options_(origin.options),
+      shape_{info_.channels, info_.height, info_.width},
+      mixes_(options_.augmentation && lockstep::mixes(*options_.augmentation)) {
+  LOCKSTEP_CHECK(options_.format.dtype == at::kFloat || options_.format.dtype == at::kBFloat16,
                  "images as {}",
-                 c10::toString(options.format.dtype));
-  LOCKSTEP_CHECK(static_cast<int64_t>(info.mean.size()) == info.channels,
+                 c10::toString(options_.format.dtype));
+  LOCKSTEP_CHECK(static_cast<int64_t>(info_.mean.size()) == info_.channels,
                  "{} means, {} channels",
-                 info.mean.size(),
-                 info.channels);
-  for (const float mean : info.mean)
+                 info_.mean.size(),
+                 info_.channels);
+  for (const float mean : info_.mean)
     blank_.push_back(static_cast<uint8_t>(std::lround(mean * 255.0f)));
 }
 
@@ -54,14 +51,11 @@ at::MemoryFormat BatchPreparer::memory_format() const {
                                        : at::MemoryFormat::Contiguous;
 }
 
-std::unique_ptr<BatchPreparer> make_batch_preparer(ImageSource& source,
-                                                   const ImageSetInfo& info,
-                                                   std::span<const int32_t> labels,
-                                                   const LoaderOptions& options) {
-  const at::Device device = options.format.device;
-  if (device.is_cpu()) return make_host_preparer(source, info, labels, options);
+std::unique_ptr<BatchPreparer> make_batch_preparer(const BatchOrigin& origin) {
+  const at::Device device = origin.options.format.device;
+  if (device.is_cpu()) return make_host_preparer(origin);
 #ifdef LOCKSTEP_WITH_CUDA
-  return make_gpu_preparer(source, info, labels, options);
+  return make_gpu_preparer(origin);
 #else
   throw_error(ExitCode::kInternal, "batches for {} in a build without CUDA", device.str());
 #endif

@@ -12,6 +12,14 @@
 
 namespace lockstep {
 
+// What batches are made of, and how: the arguments of a BatchLoader.
+struct BatchOrigin {
+  ImageSource& source;
+  const ImageSetInfo& info;
+  std::span<const int32_t> labels;
+  const LoaderOptions& options;
+};
+
 class BatchPreparer {
  public:
   virtual ~BatchPreparer() = default;
@@ -21,10 +29,7 @@ class BatchPreparer {
 
  protected:
   // Throws Error(kBadData) for a deviation that is not positive.
-  BatchPreparer(ImageSource& source,
-                const ImageSetInfo& info,
-                std::span<const int32_t> labels,
-                const LoaderOptions& options);
+  explicit BatchPreparer(const BatchOrigin& origin);
 
   bool mixes() const { return mixes_; }
   // Of the request's global batch.
@@ -46,22 +51,13 @@ class BatchPreparer {
   const bool mixes_;
 };
 
-std::unique_ptr<BatchPreparer> make_host_preparer(ImageSource& source,
-                                                  const ImageSetInfo& info,
-                                                  std::span<const int32_t> labels,
-                                                  const LoaderOptions& options);
+std::unique_ptr<BatchPreparer> make_host_preparer(const BatchOrigin& origin);
 
 // Only in builds with CUDA. Bytes travel as they are stored, unless they lie on the device already,
 // on a stream of the preparer's own; one launch does the rest.
-std::unique_ptr<BatchPreparer> make_gpu_preparer(ImageSource& source,
-                                                 const ImageSetInfo& info,
-                                                 std::span<const int32_t> labels,
-                                                 const LoaderOptions& options);
+std::unique_ptr<BatchPreparer> make_gpu_preparer(const BatchOrigin& origin);
 
 // For the device of options.format.
-std::unique_ptr<BatchPreparer> make_batch_preparer(ImageSource& source,
-                                                   const ImageSetInfo& info,
-                                                   std::span<const int32_t> labels,
-                                                   const LoaderOptions& options);
+std::unique_ptr<BatchPreparer> make_batch_preparer(const BatchOrigin& origin);
 
 }  // namespace lockstep

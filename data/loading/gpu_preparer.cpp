@@ -66,20 +66,18 @@ struct Staged {
 
 class GpuPreparer final : public BatchPreparer {
  public:
-  GpuPreparer(ImageSource& source,
-              const ImageSetInfo& info,
-              std::span<const int32_t> labels,
-              const LoaderOptions& options)
-      : BatchPreparer(source, info, labels, options),
-        device_(options.format.device),
+  explicit GpuPreparer(const BatchOrigin& origin)
+      : BatchPreparer(origin),
+        device_(options_.format.device),
         stream_(copying_stream(device_.index())),
-        resident_(source.device_images(options.split)) {
+        resident_(source_.device_images(options_.split)) {
     LOCKSTEP_CHECK(
-        info.image_bytes() < (int64_t{1} << 30), "{} bytes an image", info.image_bytes());
-    LOCKSTEP_CHECK(!resident_.defined() || resident_.size(0) == static_cast<int64_t>(labels.size()),
-                   "labels of {} images",
-                   labels.size());
-    const ByteNormaliser<float> normaliser(info.mean, info.std);
+        info_.image_bytes() < (int64_t{1} << 30), "{} bytes an image", info_.image_bytes());
+    LOCKSTEP_CHECK(
+        !resident_.defined() || resident_.size(0) == static_cast<int64_t>(labels_.size()),
+        "labels of {} images",
+        labels_.size());
+    const ByteNormaliser<float> normaliser(info_.mean, info_.std);
     table_ = at::tensor(at::ArrayRef<float>(normaliser.table())).to(device_);
     blank_on_device_ = at::tensor(at::ArrayRef<uint8_t>(blank_), at::kByte).to(device_);
   }
@@ -185,11 +183,8 @@ class GpuPreparer final : public BatchPreparer {
 
 }  // namespace
 
-std::unique_ptr<BatchPreparer> make_gpu_preparer(ImageSource& source,
-                                                 const ImageSetInfo& info,
-                                                 std::span<const int32_t> labels,
-                                                 const LoaderOptions& options) {
-  return std::make_unique<GpuPreparer>(source, info, labels, options);
+std::unique_ptr<BatchPreparer> make_gpu_preparer(const BatchOrigin& origin) {
+  return std::make_unique<GpuPreparer>(origin);
 }
 
 }  // namespace lockstep

@@ -19,12 +19,8 @@ AnyNormaliser make_normaliser(const ImageSetInfo& info, at::ScalarType dtype) {
 
 class HostPreparer final : public BatchPreparer {
  public:
-  HostPreparer(ImageSource& source,
-               const ImageSetInfo& info,
-               std::span<const int32_t> labels,
-               const LoaderOptions& options)
-      : BatchPreparer(source, info, labels, options),
-        normaliser_(make_normaliser(info, values_dtype())) {}
+  explicit HostPreparer(const BatchOrigin& origin)
+      : BatchPreparer(origin), normaliser_(make_normaliser(info_, values_dtype())) {}
 
   std::function<Batch()> prepare(const BatchRequest& request) override {
     const std::vector<int64_t> indices = indices_to_read(request);
@@ -89,11 +85,8 @@ class HostPreparer final : public BatchPreparer {
 
 }  // namespace
 
-std::unique_ptr<BatchPreparer> make_host_preparer(ImageSource& source,
-                                                  const ImageSetInfo& info,
-                                                  std::span<const int32_t> labels,
-                                                  const LoaderOptions& options) {
-  return std::make_unique<HostPreparer>(source, info, labels, options);
+std::unique_ptr<BatchPreparer> make_host_preparer(const BatchOrigin& origin) {
+  return std::make_unique<HostPreparer>(origin);
 }
 
 }  // namespace lockstep

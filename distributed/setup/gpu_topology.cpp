@@ -1,7 +1,5 @@
 #include "lockstep/distributed/setup/gpu_topology.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -83,17 +81,6 @@ std::vector<int> numa_nodes_of(std::span<const int> cores, const std::string& ro
       nodes.insert(node);
   }
   return {nodes.begin(), nodes.end()};
-}
-
-std::vector<int> cores_of_this_process() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
 }
 
 GpuPairs gpu_pairs() {

@@ -13,10 +13,8 @@ namespace lockstep {
 // /sys is found, here and below.
 int numa_node_of_gpu(at::Device device, const std::string& root = "/");
 
-// In rising order, the NUMA nodes that these cores belong to; those of this process are the ones
-// that it is bound to.
+// In rising order, the NUMA nodes that these cores belong to.
 std::vector<int> numa_nodes_of(std::span<const int> cores, const std::string& root = "/");
-std::vector<int> cores_of_this_process();
 
 // Of all pairs of this host's visible GPUs, those that reach each other's memory directly, over
 // NVLink or PCIe.

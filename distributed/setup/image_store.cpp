@@ -120,7 +120,8 @@ ImageStore::ImageStore(Session& session,
   compare_ranks(control,
                 {{"data file", info.digest, "give every rank the same file in data.file"}});
 
-  const int64_t device_bytes = smallest_gpu(control, device);
+  const int64_t device_bytes =
+      config.cache == ImageCache::kAutomatic ? smallest_gpu(control, device) : 0;
   agree(control, "choosing where the images are kept", [&] {
     impl.cache = choose_image_cache(config.cache, device, resident_bytes(info), device_bytes);
   });

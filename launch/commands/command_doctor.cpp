@@ -26,6 +26,7 @@
 #include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_trial.h"
+#include "lockstep/launch/run/cores.h"
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -226,7 +227,7 @@ std::vector<Finding> check_devices(Session& session,
                                    const std::vector<std::string>& devices,
                                    at::Device own) {
   const int node = own.is_cuda() ? numa_node_of_gpu(own) : -1;
-  const std::vector<int> near = numa_nodes_of(cores_of_this_process());
+  const std::vector<int> near = numa_nodes_of(cores_in(allowed_cores()));
   const bool far = node >= 0 && !near.empty() && std::ranges::find(near, node) == near.end();
   const std::string place = node < 0 ? "" : fmt::format(", NUMA node {}", node);
   const std::string advice =

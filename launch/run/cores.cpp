@@ -35,6 +35,14 @@ CoreMask allowed_cores(GetAffinity get) {
   return first_cores(static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))));
 }
 
+std::vector<int> cores_in(const CoreMask& mask) {
+  std::vector<int> cores;
+  for (size_t core = 0; core < 8 * mask.size(); ++core) {
+    if (holds(mask, core)) cores.push_back(static_cast<int>(core));
+  }
+  return cores;
+}
+
 int count_cores(const CoreMask& mask) {
   int count = 0;
   for (const char byte : mask) count += std::popcount(static_cast<unsigned char>(byte));

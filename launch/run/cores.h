@@ -19,6 +19,8 @@ using GetAffinity = int (*)(pid_t process, size_t bytes, cpu_set_t* mask);
 // content.
 CoreMask allowed_cores(GetAffinity get = &sched_getaffinity);
 
+// By number, in rising order.
+std::vector<int> cores_in(const CoreMask& mask);
 int count_cores(const CoreMask& mask);
 
 // This process's share of its cores, at least 1: one that several of `all_on_host` (its own mask

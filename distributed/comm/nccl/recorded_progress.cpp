@@ -2,7 +2,6 @@
 
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
 
@@ -14,8 +13,9 @@ namespace lockstep {
 namespace {
 
 bool is_recorded(const c10::cuda::CUDAStream& stream) {
-  const c10::cuda::CUDAStreamGuard guard(stream);
-  return c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None;
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  C10_CUDA_CHECK(cudaStreamIsCapturing(stream.stream(), &status));
+  return status != cudaStreamCaptureStatusNone;
 }
 
 }  // namespace

@@ -55,12 +55,5 @@ TEST_F(GpuTopology, AdaptersAreNamedInOrder) {
   EXPECT_THAT(fast_network_adapters(root_ / ""), ElementsAre("mlx5_0", "mlx5_1"));
 }
 
-TEST(CoresOfThisProcess, AreThoseItMayRunOn) {
-  const std::vector<int> cores = cores_of_this_process();
-  cpu_set_t set;
-  ASSERT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
-  EXPECT_EQ(static_cast<int>(cores.size()), CPU_COUNT(&set));
-}
-
 }  // namespace
 }  // namespace lockstep

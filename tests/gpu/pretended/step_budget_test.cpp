@@ -36,7 +36,7 @@ Counts counts_of_a_step(Precision precision, bool graphs) {
     LoaderOptions options;
     options.format = {.device = gpu, .dtype = compute_dtype(precision), .channels_last = true};
     options.augmentation = config.data.augmentation;
-    const auto preparer = make_batch_preparer(source, source.info, source.labels, options);
+    const auto preparer = make_batch_preparer({source, source.info, source.labels, options});
     const auto batch = [&](int64_t step) {
       return preparer->prepare(
           {.indices = {step, 9, 3, 60, 2, 5, 6, 11}, .global_size = kImages, .batch = step})();

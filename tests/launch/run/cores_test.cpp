@@ -34,6 +34,9 @@ TEST(Cores, AreThoseThatTheSystemAllows) {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) != 0) GTEST_SKIP() << "a host of many cores";
   EXPECT_EQ(count_cores(allowed_cores()), CPU_COUNT(&set));
+  const std::vector<int> numbers = cores_in(allowed_cores());
+  EXPECT_EQ(static_cast<int>(numbers.size()), CPU_COUNT(&set));
+  for (const int core : numbers) EXPECT_TRUE(CPU_ISSET(core, &set)) << core;
 }
 
 TEST(Cores, AreCountedOnHostsOfMoreThanACpuSetHolds) {
