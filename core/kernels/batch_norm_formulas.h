@@ -27,8 +27,9 @@ struct StatisticsContribution {
   // Channel c's sums over groups; channel 0's adds the images too.
   constexpr void add(
       int64_t c, double mean, double variance, double images, double with_variance) const {
-    mean_sum[c] += static_cast<float>(mean);
-    variance_sum[c] += static_cast<float>(variance);
+    const float mean_before = mean_sum[c], variance_before = variance_sum[c];
+    mean_sum[c] = mean_before + static_cast<float>(mean);
+    variance_sum[c] = variance_before + static_cast<float>(variance);
     if (c != 0) return;
     mean_images[0] += static_cast<float>(images);
     variance_images[0] += static_cast<float>(with_variance);
@@ -49,24 +50,34 @@ struct CoefficientsOfMoments {
 
   constexpr double* moments_of(int64_t g) const { return moments + g * (2 * channels + 1); }
 
+  // What is read of channel c: apart, for kernels that wait for nothing else meanwhile.
+  struct Operands {
+    float weight, bias;
+  };
+  constexpr Operands operands(int64_t c) const { return {weight[c], bias[c]}; }
+
   // Those of group g's channel c; channel 0's writes has_variance too.
   constexpr void write(int64_t g, int64_t c) const {
     const double* of_group = moments_of(g);
-    write(g, c, of_group[c], of_group[channels + c], of_group[2 * channels]);
+    write(g, c, of_group[c], of_group[channels + c], of_group[2 * channels], operands(c));
   }
-  constexpr void write(
-      int64_t g, int64_t c, double sum, double sum_of_squares, double count) const {
+  constexpr void write(int64_t g,
+                       int64_t c,
+                       double sum,
+                       double sum_of_squares,
+                       double count,
+                       const Operands& of) const {
     const double m = count > 0 ? sum / count : 0.0;
     double variance = count > 0 ? sum_of_squares / count - m * m : 0.0;
     if (variance < 0) variance = 0;  // rounding; NaN stays
     const double inverse = 1.0 / std::sqrt(variance + epsilon);
-    const double s = weight[c] * inverse;
+    const double s = of.weight * inverse;
     const int64_t at = g * channels + c;
     mean[at] = static_cast<float>(m);
     inverse_deviation[at] = static_cast<float>(inverse);
     unbiased_variance[at] = count > 1 ? static_cast<float>(variance * count / (count - 1)) : 0.0f;
     scale[at] = static_cast<float>(s);
-    offset[at] = static_cast<float>(bias[c] - m * s);
+    offset[at] = static_cast<float>(of.bias - m * s);
     if (c == 0) has_variance[g] = count > 1 ? 1.0f : 0.0f;
   }
 
@@ -101,20 +112,30 @@ struct GradientsOfSums {
 
   constexpr double* sums_of(int64_t g) const { return sums + g * 2 * stride; }
 
+  // What is read of group g's channel c.
+  struct Operands {
+    double count;
+    float weight, mean, inverse_deviation;
+  };
+  constexpr Operands operands(int64_t g, int64_t c) const {
+    const int64_t at = g * stride + c;
+    return {counts[g * (2 * stride + 1)], weight[c], mean[at], inverse_deviation[at]};
+  }
+
   // The slopes of group g's channel c.
   constexpr void write_slopes(int64_t g, int64_t c) const {
-    write_slopes(g, c, sums_of(g)[c], sums_of(g)[stride + c]);
+    write_slopes(g, c, sums_of(g)[c], sums_of(g)[stride + c], operands(g, c));
   }
-  constexpr void write_slopes(int64_t g, int64_t c, double sum, double sum_of_products) const {
-    const double count = counts[g * (2 * stride + 1)];
-    const double n = count > 1 ? count : 1.0;
-    const double inverse = inverse_deviation[g * stride + c];
-    const double factor = weight[c] * inverse;
+  constexpr void write_slopes(
+      int64_t g, int64_t c, double sum, double sum_of_products, const Operands& of) const {
+    const double n = of.count > 1 ? of.count : 1.0;
+    const double inverse = of.inverse_deviation;
+    const double factor = of.weight * inverse;
     const double slope = sum_of_products / n * inverse * inverse;
     float* out = slopes + g * 3 * stride + c;
     out[0] = static_cast<float>(factor);
     out[stride] = static_cast<float>(-factor * slope);
-    out[2 * stride] = static_cast<float>(factor * (slope * mean[g * stride + c] - sum / n));
+    out[2 * stride] = static_cast<float>(factor * (slope * of.mean - sum / n));
   }
 
   constexpr void write_weight_gradients(int64_t c) const {

@@ -9,16 +9,25 @@
 namespace lockstep::kernels::cuda {
 namespace {
 
-constexpr int64_t kMaxBlocks = 512;  // a group
+// Of a group: two for each multiprocessor of the large devices, which hold as many at a time. More
+// would leave the last one more to add up.
+constexpr int64_t kMaxBlocks = 256;
 
 struct Pair {
   double first = 0, second = 0;
+};
+// A block's.
+struct PartialSums {
+  float first = 0, second = 0;
+  PartialSums() = default;
+  explicit __device__ PartialSums(float2 sums) : first(sums.x), second(sums.y) {}
 };
 
 // What is added up at each place: x - shift and its square, the shift being the channel's first
 // value in the group, so that a large mean does not cancel.
 template <typename Way>
 struct Moments {
+  static constexpr int kAtOnce = 4;
   const void* x;
 
   struct Constants {
@@ -30,12 +39,17 @@ struct Moments {
     for (int i = 0; i < Way::kChannels; ++i) of.shift[i] = shift(way, group, channel + i);
     return of;
   }
-  __device__ void operator()(int64_t at,
-                             const Constants& of,
-                             float (&first)[Way::kVector],
-                             float (&second)[Way::kVector]) const {
+  using Values = Pack<typename Way::Type, Way::kVector>;
+  __device__ Values fetch_all(int64_t at) const {
+    return fetch<typename Way::Type, Way::kVector>(x, at);
+  }
+  __device__ void add(int64_t /*at*/,
+                      const Values& values,
+                      const Constants& of,
+                      float (&first)[Way::kVector],
+                      float (&second)[Way::kVector]) const {
     float v[Way::kVector];
-    load<typename Way::Type, Way::kVector>(x, at, v);
+    unpack(values, v);
 #pragma unroll
     for (int i = 0; i < Way::kVector; ++i) {
       const float d = v[i] - of.shift[Way::channel_of(i)];
@@ -52,6 +66,7 @@ struct Moments {
 // g and g (x - mean); also writes g where it is wanted.
 template <typename Way>
 struct Gradients {
+  static constexpr int kAtOnce = 2;  // more take registers that blocks beside it need
   GradientTerms terms;
 
   struct Constants {
@@ -64,12 +79,15 @@ struct Gradients {
     load_channels(of_group.mean, channel, of.mean);
     return of;
   }
-  __device__ void operator()(int64_t at,
-                             const Constants& of,
-                             float (&first)[Way::kVector],
-                             float (&second)[Way::kVector]) const {
+  using Values = typename Gradient<Way>::Values;
+  __device__ Values fetch_all(int64_t at) const { return Gradient<Way>{terms.in}.fetch_all(at); }
+  __device__ void add(int64_t at,
+                      const Values& values,
+                      const Constants& of,
+                      float (&first)[Way::kVector],
+                      float (&second)[Way::kVector]) const {
     float x[Way::kVector], g[Way::kVector];
-    Gradient<Way>{terms.in}.load_both(at, of.gradient, x, g);
+    Gradient<Way>{terms.in}.unpack_both(values, of.gradient, x, g);
     if (terms.masked) store<typename Way::Type, Way::kVector>(terms.masked, at, g);
 #pragma unroll
     for (int i = 0; i < Way::kVector; ++i) {
@@ -79,8 +97,9 @@ struct Gradients {
   }
 };
 
-// What becomes of the sums. group() gets those of one group's channel; then, where there is
-// anything to add up over groups, column() gets the sums of term() over them.
+// What becomes of the sums. group() gets those of one group's channel and returns its term(); then,
+// where there is anything to add up over groups, column() gets the sums of the terms. What group()
+// reads is fetched before there are sums: one wait for memory instead of one for each operand.
 template <typename Way>
 struct FinishMoments {
   Moments<Way> moments;
@@ -89,16 +108,27 @@ struct FinishMoments {
   StatisticsContribution contribution;
   double images_with_variance;
 
+  struct Operands {
+    float shift;
+    CoefficientsOfMoments::Operands formula;
+  };
+  __device__ Operands operands(const Way& way, int64_t g, int64_t c) const {
+    Operands of{};
+    if (way.shape.groups.size(g) > 0 && way.shape.spatial > 0) of.shift = moments.shift(way, g, c);
+    if (coefficients) of.formula = formula.operands(c);
+    return of;
+  }
   __device__ bool has_column() const { return contributes; }
-  __device__ void group(const Way& way, int64_t g, int64_t c, Pair sums) const {
+  __device__ Pair group(const Way& way, int64_t g, int64_t c, Pair sums, const Operands& of) const {
     const auto count = static_cast<double>(way.shape.groups.size(g) * way.shape.spatial);
-    const double shift = count > 0 ? moments.shift(way, g, c) : 0.0;
-    move_moments_to_zero(shift, count, sums.first, sums.second);
+    move_moments_to_zero(of.shift, count, sums.first, sums.second);
     double* of_group = formula.moments_of(g);
     of_group[c] = sums.first;
     of_group[formula.channels + c] = sums.second;
     if (c == 0) of_group[2 * formula.channels] = count;
-    if (coefficients) formula.write(g, c, sums.first, sums.second, count);
+    if (!coefficients) return {};
+    formula.write(g, c, sums.first, sums.second, count, of.formula);
+    return term(way, g, c);
   }
   __device__ Pair term(const Way& way, int64_t g, int64_t c) const {
     const auto size = static_cast<double>(way.shape.groups.size(g));
@@ -116,11 +146,16 @@ struct FinishGradients {
   GradientsOfSums formula;
   bool slopes;
 
+  using Operands = GradientsOfSums::Operands;
+  __device__ Operands operands(const Way&, int64_t g, int64_t c) const {
+    return formula.operands(g, c);
+  }
   __device__ bool has_column() const { return true; }
-  __device__ void group(const Way&, int64_t g, int64_t c, Pair sums) const {
+  __device__ Pair group(const Way&, int64_t g, int64_t c, Pair sums, const Operands& of) const {
     formula.sums_of(g)[c] = sums.first;
     formula.sums_of(g)[formula.stride + c] = sums.second;
-    if (slopes) formula.write_slopes(g, c, sums.first, sums.second);
+    if (slopes) formula.write_slopes(g, c, sums.first, sums.second, of);
+    return {sums.first, sums.second * of.inverse_deviation};
   }
   __device__ Pair term(const Way&, int64_t g, int64_t c) const {
     return {__ldcg(formula.sums_of(g) + c),
@@ -133,6 +168,10 @@ struct FinishGradients {
   }
 };
 
+// What takes time is that memory answers, and the compiler waits for each answer unless told what
+// to ask for at once; here and at kAtOnce.
+constexpr int kTermsAtOnce = 16;
+
 // Adds term(i, channel) over i < count for each of a column's `width` channels, and gives each sum
 // to one thread: use(channel, sums). The order hangs on width and count alone.
 template <typename Term, typename Use>
@@ -142,14 +181,20 @@ __device__ void sum_column(int width, int64_t count, const Term& term, const Use
   const int channel = thread % width, down = thread / width, height = kThreads / width;
   Pair sums;
   if (down < height) {
-#pragma unroll 4
-    for (int64_t i = down; i < count; i += height) {
-      const Pair more = term(i, channel);
-      sums.first += more.first;
-      sums.second += more.second;
+    for (int64_t first = down; first < count; first += kTermsAtOnce * height) {
+      decltype(term(first, channel)) more[kTermsAtOnce] = {};
+#pragma unroll
+      for (int i = 0; i < kTermsAtOnce; ++i) {
+        const int64_t at = first + i * height;
+        if (at < count) more[i] = term(at, channel);
+      }
+#pragma unroll
+      for (int i = 0; i < kTermsAtOnce; ++i) {
+        sums.first += more[i].first;
+        sums.second += more[i].second;
+      }
     }
   }
-  __syncthreads();  // a sum before may still be read
   shared[0][thread] = sums.first;
   shared[1][thread] = sums.second;
   for (int rows = height; rows > 1;) {
@@ -164,56 +209,75 @@ __device__ void sum_column(int width, int64_t count, const Term& term, const Use
   if (down == 0) use(channel, sums);
 }
 
-// A block's partial sums, to partial[block][2][channels].
+// A block's partial sums, to partial[block][channels].
 template <typename Way, typename Term>
-__device__ void write_partial_sums(const Way& way, const Term& term, float* partial) {
-  constexpr int kChannels = Way::kChannels;
+__device__ void write_partial_sums(const Way& way, const Term& term, float2* partial) {
+  constexpr int kChannels = Way::kChannels, kLanesOfWarp = 32;
   __shared__ float shared[2 * kChannels][kThreads];
   const ThreadRows rows = rows_of_thread(way);
   float first[Way::kVector] = {}, second[Way::kVector] = {};
   if (rows.begin < rows.end) {
     const auto constants = term.constants(way, rows.group, rows.channel);
-#pragma unroll 4
-    for (int64_t row = rows.begin; row < rows.end; row += rows.step)
-      term(way.offset(row, rows.channel), constants, first, second);
+    for (int64_t row = rows.begin; row < rows.end; row += Term::kAtOnce * rows.step) {
+      typename Term::Values values[Term::kAtOnce];
+#pragma unroll
+      for (int i = 0; i < Term::kAtOnce; ++i) {
+        const int64_t at = row + i * rows.step;
+        if (at < rows.end) values[i] = term.fetch_all(way.offset(at, rows.channel));
+      }
+#pragma unroll
+      for (int i = 0; i < Term::kAtOnce; ++i) {
+        const int64_t at = row + i * rows.step;
+        if (at < rows.end)
+          term.add(way.offset(at, rows.channel), values[i], constants, first, second);
+      }
+    }
   }
   // Values of one channel are one sum.
   for (int i = kChannels; i < Way::kVector; ++i) {
     first[0] += first[i];
     second[0] += second[i];
   }
-  const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-  for (int i = 0; i < kChannels; ++i) {
-    shared[i][thread] = first[i];
-    shared[kChannels + i][thread] = second[i];
-  }
-  for (int height = kThreads / way.lanes; height > 1;) {
-    const int half = (height + 1) / 2;
-    __syncthreads();
-    if (rows.down < height - half) {
+  // Down the rows of a warp, where they are whole; then down the block's.
+  const int thread = static_cast<int>(threadIdx.x), lanes = way.lanes;
+  int place = thread, height = kThreads / lanes;
+  if (kLanesOfWarp % lanes == 0) {
+    for (int delta = kLanesOfWarp / 2; delta >= lanes; delta /= 2) {
 #pragma unroll
       for (int i = 0; i < kChannels; ++i) {
-        shared[i][thread] = first[i] += shared[i][thread + half * way.lanes];
-        shared[kChannels + i][thread] = second[i] +=
-            shared[kChannels + i][thread + half * way.lanes];
+        first[i] += __shfl_down_sync(~0u, first[i], delta);
+        second[i] += __shfl_down_sync(~0u, second[i], delta);
       }
     }
-    height = half;
+    height = kThreads / kLanesOfWarp;
+    const int lane = thread % kLanesOfWarp;
+    place = lane < lanes ? thread / kLanesOfWarp * lanes + lane : kThreads;
   }
-  if (rows.down != 0 || rows.channel >= way.shape.channels) return;
-  float* out = partial + blockIdx.x * 2 * way.shape.channels + rows.channel;
+  if (place < kThreads) {
 #pragma unroll
-  for (int i = 0; i < kChannels; ++i) {
-    out[i] = first[i];
-    out[way.shape.channels + i] = second[i];
+    for (int i = 0; i < kChannels; ++i) {
+      shared[i][place] = first[i];
+      shared[kChannels + i][place] = second[i];
+    }
+  }
+  __syncthreads();
+  float2* out = partial + blockIdx.x * way.shape.channels + way.column_begin();
+  for (int c = thread; c < way.column_width(); c += kThreads) {
+    const int i = c % kChannels, lane = c / kChannels;
+    float2 sums{0.0f, 0.0f};
+    for (int row = 0; row < height; ++row) {
+      sums.x += shared[i][row * lanes + lane];
+      sums.y += shared[kChannels + i][row * lanes + lane];
+    }
+    out[c] = sums;
   }
 }
 
 template <typename Way, typename Term, typename Finish>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     sum_rows(Way way, Term term, Finish finish, Workspace workspace) {
-  write_partial_sums(way, term, workspace.partial_sums);
+  auto* partial_sums = reinterpret_cast<float2*>(workspace.partial_sums);
+  write_partial_sums(way, term, partial_sums);
 
   const int64_t groups = way.shape.groups.count, channels = way.shape.channels;
   const int64_t group = static_cast<int>(blockIdx.x) / way.parts;
@@ -222,16 +286,23 @@ __global__ void __launch_bounds__(kThreads)
   if (!is_last(tickets + group, static_cast<unsigned>(way.parts), last)) return;
   const int64_t begin = way.column_begin();
   const int width = way.column_width();
+  const bool column = finish.has_column();
+  typename Finish::Operands operands{};
+  if (static_cast<int>(threadIdx.x) < width)
+    operands = finish.operands(way, group, begin + static_cast<int>(threadIdx.x));
   sum_column(
       width,
       way.parts,
-      [&](int64_t part, int64_t c) -> Pair {
-        const float* of = workspace.partial_sums + (group * way.parts + part) * 2 * channels;
-        return {__ldcg(of + begin + c), __ldcg(of + channels + begin + c)};
+      [&](int64_t part, int64_t c) {
+        return PartialSums{
+            __ldcg(partial_sums + (group * way.parts + part) * channels + begin + c)};
       },
-      [&](int64_t c, Pair sums) { finish.group(way, group, begin + c, sums); });
+      [&](int64_t c, Pair sums) {
+        const Pair term = finish.group(way, group, begin + c, sums, operands);
+        if (column && groups == 1) finish.column(way, begin + c, term);
+      });
 
-  if (!finish.has_column()) return;
+  if (!column || groups == 1) return;
   if (!is_last(tickets + groups, static_cast<unsigned>(groups), last)) return;
   sum_column(
       width,

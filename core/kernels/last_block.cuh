@@ -10,12 +10,16 @@ namespace {
 // have written before. For all threads at once. `last`: an int in the block's shared memory.
 template <typename SharedInt>
 __device__ bool is_last(unsigned* ticket, unsigned count, SharedInt& last) {
-  __threadfence();
   __syncthreads();
   if (count == 1) return true;
-  if (threadIdx.x == 0) last = atomicInc(ticket, count - 1) == count - 1;
+  if (threadIdx.x == 0) {
+    // One thread's fence passes on what the others wrote before the barrier (a fence is cumulative:
+    // the PTX manual, "memory consistency model"); all of them would wait as long, 256 times.
+    __threadfence();
+    last = atomicInc(ticket, count - 1) == count - 1;
+    __threadfence();
+  }
   __syncthreads();
-  __threadfence();
   return last != 0;
 }
 

@@ -5,17 +5,9 @@
 #include <cstdint>
 
 #include "lockstep/core/kernels/instruction_set.h"
+#include "lockstep/core/kernels/max_pool_shape.h"
 
 namespace lockstep::kernels {
-
-// x: [n, in_height, in_width, channels], y: [n, out_height, out_width, channels]. A window's places
-// ("taps") are numbered row by row, from 0 to size * size - 1, those in the padding included.
-struct MaxPoolShape {
-  int64_t channels = 0;
-  int64_t in_height = 0, in_width = 0, out_height = 0, out_width = 0;
-  int64_t size = 0, stride = 0, padding = 0;  // of the windows, at most 16 x 16
-  bool bf16 = false;                          // else float32
-};
 
 struct MaxPoolKernels {
   // Rows [begin, end) of the n * out_height rows of y, and which tap each value came from: the

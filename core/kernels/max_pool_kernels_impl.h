@@ -8,24 +8,6 @@
 namespace lockstep::kernels {
 namespace {
 
-struct Span {
-  int64_t begin = 0, end = 0;
-};
-
-// The taps of a window that begins at `start` and lie within [0, extent).
-inline Span inside(int64_t start, int64_t size, int64_t extent) {
-  return {start < 0 ? -start : 0, size < extent - start ? size : extent - start};
-}
-
-// The windows that cover `place`.
-inline Span covering(int64_t place, const MaxPoolShape& shape, int64_t windows) {
-  const int64_t last = (place + shape.padding) / shape.stride;
-  const int64_t before =
-      place + shape.padding - shape.size;  // a window from there on ends too soon
-  const int64_t first = before < 0 ? 0 : before / shape.stride + 1;
-  return {first, last + 1 < windows ? last + 1 : windows};
-}
-
 template <typename T>
 void forward_of(const MaxPoolShape& shape,
                 const typename T::Value* x,
@@ -36,11 +18,11 @@ void forward_of(const MaxPoolShape& shape,
   const int64_t channels = shape.channels;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t top = row % shape.out_height * shape.stride - shape.padding;
-    const Span rows = inside(top, shape.size, shape.in_height);
+    const Span rows = shape.inside(top, shape.in_height);
     const int64_t image = row / shape.out_height * shape.in_height;
     for (int64_t column = 0; column < shape.out_width; ++column) {
       const int64_t left = column * shape.stride - shape.padding;
-      const Span columns = inside(left, shape.size, shape.in_width);
+      const Span columns = shape.inside(left, shape.in_width);
       const auto at = [&](int64_t i, int64_t j) {
         return x + ((image + top + i) * shape.in_width + left + j) * channels;
       };
@@ -90,10 +72,10 @@ void backward_of(const MaxPoolShape& shape,
   const int64_t channels = shape.channels;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t line = row % shape.in_height;
-    const Span rows = covering(line, shape, shape.out_height);
+    const Span rows = shape.covering(line, shape.out_height);
     const int64_t image = row / shape.in_height * shape.out_height;
     for (int64_t column = 0; column < shape.in_width; ++column) {
-      const Span columns = covering(column, shape, shape.out_width);
+      const Span columns = shape.covering(column, shape.out_width);
       const auto at = [&](int64_t i, int64_t j) {
         return ((image + i) * shape.out_width + j) * channels;
       };

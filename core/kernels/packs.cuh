@@ -24,7 +24,7 @@ struct alignas(sizeof(T) * kVector) Pack {
 // For memory that the kernel does not write: the 16 bytes of a whole pack are told to be read-only,
 // so that loads may overtake stores.
 template <typename T, int kVector>
-__device__ void load(const void* from, int64_t at, float (&out)[kVector]) {
+__device__ Pack<T, kVector> fetch(const void* from, int64_t at) {
   const auto* place = reinterpret_cast<const Pack<T, kVector>*>(static_cast<const T*>(from) + at);
   Pack<T, kVector> pack;
   if constexpr (sizeof pack == sizeof(uint4)) {
@@ -33,8 +33,18 @@ __device__ void load(const void* from, int64_t at, float (&out)[kVector]) {
   } else {
     pack = *place;
   }
+  return pack;
+}
+
+template <typename T, int kVector>
+__device__ void unpack(const Pack<T, kVector>& pack, float (&out)[kVector]) {
 #pragma unroll
   for (int i = 0; i < kVector; ++i) out[i] = to_float(pack.value[i]);
+}
+
+template <typename T, int kVector>
+__device__ void load(const void* from, int64_t at, float (&out)[kVector]) {
+  unpack(fetch<T, kVector>(from, at), out);
 }
 
 template <typename T, int kVector>

@@ -9,6 +9,9 @@
 
 #include "lockstep/core/kernels/max_pool_kernels.h"
 #include "lockstep/core/nn/second_derivative.h"
+#ifdef LOCKSTEP_WITH_CUDA
+#include "lockstep/core/nn/max_pool_cuda.h"
+#endif
 
 namespace lockstep {
 namespace {
@@ -45,6 +48,41 @@ MaxPoolShape shape_of(const at::Tensor& x, const MaxPoolOptions& options) {
 // them.
 constexpr int64_t kRowsAtLeast = 1;
 
+void pool(const MaxPoolShape& shape,
+          const at::Tensor& x,
+          const at::Tensor& y,
+          const at::Tensor& taps) {
+#ifdef LOCKSTEP_WITH_CUDA
+  if (x.is_cuda()) return max_pool_cuda(shape, x, y, taps);
+#endif
+  void* out = y.mutable_data_ptr();
+  auto* tap = taps.mutable_data_ptr<uint8_t>();
+  at::parallel_for(0, x.size(0) * shape.out_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
+    kernels::max_pool_kernels().forward(shape, x.const_data_ptr(), out, tap, begin, end);
+  });
+}
+
+// `base` may be undefined.
+void pool_gradient(const MaxPoolShape& shape,
+                   const at::Tensor& dy,
+                   const at::Tensor& taps,
+                   const at::Tensor& base,
+                   const at::Tensor& dx) {
+#ifdef LOCKSTEP_WITH_CUDA
+  if (dx.is_cuda()) return max_pool_gradient_cuda(shape, dy, taps, base, dx);
+#endif
+  void* out = dx.mutable_data_ptr();
+  at::parallel_for(0, dx.size(0) * shape.in_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
+    kernels::max_pool_kernels().backward(shape,
+                                         dy.const_data_ptr(),
+                                         taps.const_data_ptr<uint8_t>(),
+                                         base.defined() ? base.const_data_ptr() : nullptr,
+                                         out,
+                                         begin,
+                                         end);
+  });
+}
+
 struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPool> {
   // {y}, or {y, x} where `beside`.
   static variable_list forward(AutogradContext* context,
@@ -55,12 +93,7 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     const std::vector<int64_t> sizes{x.size(0), x.size(1), shape.out_height, shape.out_width};
     at::Tensor y = at::empty(sizes, x.options(), kLayout);
     at::Tensor taps = at::empty(sizes, x.options().dtype(at::kByte), kLayout);
-    void* out = y.mutable_data_ptr();
-    auto* tap = taps.mutable_data_ptr<uint8_t>();
-    at::parallel_for(
-        0, x.size(0) * shape.out_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
-          kernels::max_pool_kernels().forward(shape, x.const_data_ptr(), out, tap, begin, end);
-        });
+    pool(shape, x, y, taps);
     context->save_for_backward({taps});
     context->saved_data["options"] =
         std::vector<int64_t>{options.size, options.stride, options.padding, options.ceil_mode};
@@ -77,17 +110,7 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
     at::Tensor dx = at::empty(context->saved_data["in"].toIntVector(), dy.options(), kLayout);
     const MaxPoolShape shape =
         shape_of(dx, {.size = o[0], .stride = o[1], .padding = o[2], .ceil_mode = o[3] != 0});
-    void* out = dx.mutable_data_ptr();
-    at::parallel_for(
-        0, dx.size(0) * shape.in_height, kRowsAtLeast, [&](int64_t begin, int64_t end) {
-          kernels::max_pool_kernels().backward(shape,
-                                               dy.const_data_ptr(),
-                                               taps.const_data_ptr<uint8_t>(),
-                                               base.defined() ? base.const_data_ptr() : nullptr,
-                                               out,
-                                               begin,
-                                               end);
-        });
+    pool_gradient(shape, dy, taps, base, dx);
     return {dx, at::Tensor(), at::Tensor()};
   }
 };
@@ -95,7 +118,12 @@ struct ChannelsLastMaxPool : public torch::autograd::Function<ChannelsLastMaxPoo
 bool has_kernel(const at::Tensor& x, const MaxPoolOptions& options) {
   constexpr int64_t kLargestSize = 16;  // taps are numbered in a byte
   const bool channels_last = x.is_contiguous(kLayout) && (x.numel() == 0 || !x.is_contiguous());
-  return x.is_cpu() && x.dim() == 4 && channels_last &&
+#ifdef LOCKSTEP_WITH_CUDA
+  const bool on_device = x.is_cpu() || x.is_cuda();
+#else
+  const bool on_device = x.is_cpu();
+#endif
+  return on_device && x.dim() == 4 && channels_last &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && options.size > 0 &&
          options.size <= kLargestSize && options.stride > 0 && options.padding >= 0 &&
          2 * options.padding <= options.size &&

@@ -1,4 +1,4 @@
-// Max pooling, with CPU kernels of its own for channels-last activations.
+// Max pooling, with kernels of its own for channels-last activations.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,7 @@
 #include "lockstep/distributed/setup/trainer_setup.h"
 
 #include <ATen/Context.h>
+#include <cstdlib>
 
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
@@ -10,6 +11,7 @@ namespace lockstep {
 void set_math_mode(Precision precision) {
   at::globalContext().setAllowTF32CuBLAS(precision == Precision::kTf32);
   at::globalContext().setAllowTF32CuDNN(precision == Precision::kTf32);
+  at::globalContext().setBenchmarkCuDNN(std::getenv("TRY_NO_BENCHMARK") == nullptr);
 }
 
 at::ScalarType compute_dtype(Precision precision) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <utility>
 
 #include "lockstep/core/base/error.h"
@@ -24,16 +25,14 @@ struct GradientReducer::Impl {
   std::vector<bool> filled;   // by entry: the flat view holds a gradient of this update
   struct Moves {
     std::vector<at::Tensor> places, gradients;
-    void clear() {
-      places.clear();
-      gradients.clear();
-    }
   };
-  // By bucket, on a GPU alone: gradients that wait for the others of their bucket, to be moved by
-  // one launch. A CPU moves each at once, while it lies in the caches.
+  // By data type: LibTorch moves tensors of one by a launch for all, of several by one for each.
+  using MovesByType = std::map<at::ScalarType, Moves>;
+  // By bucket, on a GPU alone: gradients that wait for the others of their bucket, to be moved
+  // together. A CPU moves each at once, while it lies in the caches.
   struct Waiting {
-    Moves first;    // of this update: copied
-    Moves further;  // added
+    MovesByType first;    // of this update: copied
+    MovesByType further;  // added
   };
   std::vector<Waiting> waiting;
   std::vector<std::unique_ptr<PendingWork>> pending;
@@ -56,10 +55,12 @@ struct GradientReducer::Impl {
   void on_gradient(size_t index) {
     const FlatEntry& entry = parameters.entries()[index];
     const auto bucket = static_cast<size_t>(entry.bucket);
-    Moves& moves = filled[index] ? waiting[bucket].further : waiting[bucket].first;
-    moves.places.push_back(entry.gradient);
+    MovesByType& by_type = filled[index] ? waiting[bucket].further : waiting[bucket].first;
     // Left undefined, the next gradient is handed over without a copy.
-    moves.gradients.push_back(std::exchange(entry.leaf.mutable_grad(), {}));
+    at::Tensor gradient = std::exchange(entry.leaf.mutable_grad(), {});
+    Moves& moves = by_type[gradient.scalar_type()];
+    moves.places.push_back(entry.gradient);
+    moves.gradients.push_back(std::move(gradient));
     filled[index] = true;
     const bool again = arrived[index];  // a parameter used twice: its hook fires once, but be safe
     if (!again) --missing[bucket];
@@ -73,11 +74,11 @@ struct GradientReducer::Impl {
   // What waits in a bucket to its flat places.
   static void move_waiting(Waiting& bucket) {
     const at::NoGradGuard no_grad;
-    auto& [first, further] = bucket;
-    if (!first.places.empty()) at::_foreach_copy_(first.places, first.gradients);
-    if (!further.places.empty()) at::_foreach_add_(further.places, further.gradients);
-    first.clear();
-    further.clear();
+    for (const auto& [type, moves] : bucket.first)
+      at::_foreach_copy_(moves.places, moves.gradients);
+    for (const auto& [type, moves] : bucket.further)
+      at::_foreach_add_(moves.places, moves.gradients);
+    bucket = {};
   }
 
   // Those of a bucket that backward has left incomplete, too.

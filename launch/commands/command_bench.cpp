@@ -2,6 +2,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <algorithm>
 #include <memory>
@@ -33,7 +34,7 @@ struct BenchOptions {
   std::vector<std::string> models;
   std::vector<std::string> precisions;  // names of Precision
   std::vector<std::string> assignments;
-  std::string batch_norm = name_of(BatchNormMode::kLocal), data;
+  std::string batch_norm = name_of(BatchNormMode::kLocal), data, trace;
   int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
   bool json = false;
 };
@@ -137,32 +138,47 @@ Config read_config(const BenchOptions& options) {
   return parse_config("", options.assignments, "--set");
 }
 
+// Updates are queued and collected as a run does it; returns their images.
+int64_t run_steps(TrainingStep& step, BatchSource& batches, int64_t number) {
+  int64_t images = 0;
+  for (int64_t i = 0; i < number; ++i) {
+    step.enqueue(batches.next(), i, kLearningRate);
+    if (step.under_way() == step.max_under_way()) images += step.collect().images;
+  }
+  while (step.under_way() > 0) images += step.collect().images;
+  return images;
+}
+
 // Images a second in each repetition, ascending.
 std::vector<double> timed_rates(const BenchOptions& options,
                                 TrainingStep& step,
                                 BatchSource& batches,
                                 ControlChannel& control) {
-  // Updates are queued and collected as a run does it.
-  const auto run_steps = [&](int64_t number) {
-    int64_t images = 0;
-    for (int64_t i = 0; i < number; ++i) {
-      step.enqueue(batches.next(), i, kLearningRate);
-      if (step.under_way() == step.max_under_way()) images += step.collect().images;
-    }
-    while (step.under_way() > 0) images += step.collect().images;
-    return images;
-  };
-  run_steps(options.warmup);
+  run_steps(step, batches, options.warmup);
   std::vector<double> rates;
   for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
     control.barrier("benchmark");
     const Stopwatch stopwatch;
-    const int64_t images = run_steps(options.steps);
+    const int64_t images = run_steps(step, batches, options.steps);
     control.barrier("benchmark");
     rates.push_back(static_cast<double>(images) / stopwatch.seconds());
   }
   std::sort(rates.begin(), rates.end());
   return rates;
+}
+
+constexpr int64_t kTracedSteps = 5;
+
+// Operations and kernels with their times, as PyTorch's profiler writes them.
+void trace_steps(const std::string& file, TrainingStep& step, BatchSource& batches) {
+  using namespace torch::autograd::profiler;
+  const ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
+  const std::set<torch::profiler::impl::ActivityType> activities{
+      torch::profiler::impl::ActivityType::CPU, torch::profiler::impl::ActivityType::CUDA};
+  prepareProfiler(config, activities);
+  enableProfiler(config, activities);
+  run_steps(step, batches, kTracedSteps);
+  disableProfiler()->save(file);
 }
 
 void tell_rates(const BenchOptions& options,
@@ -233,10 +249,14 @@ void bench_model(const BenchOptions& options,
                      .exchange = exchange.get()},
                     classification_loss(*model, config.optimizer.label_smoothing),
                     step_options);
-  BatchSource batches(
-      options, format, store, topology, options.warmup + options.steps * options.repetitions);
+  BatchSource batches(options,
+                      format,
+                      store,
+                      topology,
+                      options.warmup + options.steps * options.repetitions + kTracedSteps);
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
+  if (!options.trace.empty()) trace_steps(options.trace, step, batches);
   agree(session.control(), "telling the rates", [&] {
     if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
   });
@@ -298,6 +318,11 @@ void add_bench_command(CLI::App& program, Run& run) {
                    options->data,
                    "Read, augment and load this image set instead of random images in memory")
       ->type_name("FILE.h5");
+  command
+      ->add_option("--trace",
+                   options->trace,
+                   "Write what five more steps do, and when, to this file (Chrome's trace format)")
+      ->type_name("FILE.json");
   command->add_flag("--json", options->json, "One JSON object a line");
   command->footer(
       R"(Examples:

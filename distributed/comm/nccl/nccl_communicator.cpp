@@ -137,9 +137,10 @@ class NcclCommunicator final : public Communicator {
     at::cuda::CUDAEvent ready;
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()));
     ready.block(stream_);
-    progress_.begin(label, stream_);
+    const bool may_hang = world_size_ > 1;
+    if (may_hang) progress_.begin(label, stream_);
     check_nccl(call(), label);
-    progress_.end(stream_);
+    if (may_hang) progress_.end(stream_);
   }
 
   Watchdog& watchdog_;

@@ -39,6 +39,9 @@ class Gpu : public testing::Test {
 #endif
     // TF32, which is on for convolutions by default, has ten bits.
     set_math_mode(Precision::kFp32);
+    // The same work twice gives the same bits.
+    at::globalContext().setBenchmarkCuDNN(false);
+    at::globalContext().setDeterministicCuDNN(true);
   }
   at::Device device_ = at::kCPU;
   bool own_gpu_ = false;  // else ranks share one, which NCCL refuses
