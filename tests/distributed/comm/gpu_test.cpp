@@ -1,4 +1,5 @@
 // What only a GPU can show. Without one every case is skipped by name.
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
