@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <type_traits>
 
 #include "lockstep/core/kernels/batch_norm_operands.h"
 #include "lockstep/core/kernels/packs.cuh"
@@ -158,23 +157,6 @@ struct Gradient {
   }
 };
 
-// Calls `call(T, vector width)` with packs of 16 bytes where those neither straddle channels nor
-// stand unaligned in `memory`, else with single values.
-template <typename Call>
-void with_type(const Activation& shape, std::initializer_list<const void*> memory, Call&& call) {
-  const int64_t run = shape.channels_last ? shape.channels : shape.spatial;
-  bool packs = run % (shape.bf16 ? 8 : 4) == 0;
-  for (const void* pointer : memory) {
-    packs = packs && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  }
-  if (shape.bf16) {
-    if (packs) return call(__nv_bfloat16{}, std::integral_constant<int, 8>{});
-    return call(__nv_bfloat16{}, std::integral_constant<int, 1>{});
-  }
-  if (packs) return call(float{}, std::integral_constant<int, 4>{});
-  call(float{}, std::integral_constant<int, 1>{});
-}
-
 // At least so many rows a thread.
 constexpr int64_t kThreadRows = 4;
 
@@ -199,7 +181,8 @@ void with_way(const Activation& shape,
               std::initializer_list<const void*> memory,
               int64_t most_blocks,
               Call&& call) {
-  with_type(shape, memory, [&](auto type, auto width) {
+  const int64_t run = shape.channels_last ? shape.channels : shape.spatial;
+  with_packs(shape.bf16, run, memory, [&](auto type, auto width) {
     using T = decltype(type);
     if (shape.channels_last) {
       call(way_through<Way<T, true, width.value>>(shape, most_blocks));

@@ -4,7 +4,6 @@
 #include <cuda_runtime.h>
 
 #include <initializer_list>
-#include <type_traits>
 
 #include "lockstep/core/kernels/launch_size.cuh"
 #include "lockstep/core/kernels/max_pool_kernels_cuda.h"
@@ -107,27 +106,17 @@ __global__ void __launch_bounds__(kThreads) pool_gradient(MaxPoolShape shape,
   }
 }
 
-// Calls `call(T, values of a pack, Index)` with packs of 16 bytes where channels are whole packs
-// and memory is aligned, else with single values; `places`: of one channel.
+// Calls `call(T, values of a pack, Index)` for an activation of so many `places`.
 template <typename Call>
-void with_packs(const MaxPoolShape& shape,
-                int64_t places,
-                std::initializer_list<const void*> memory,
-                const Call& call) {
-  const auto index = [&](auto type, auto width) {
+void with_way(const MaxPoolShape& shape,
+              int64_t places,
+              std::initializer_list<const void*> memory,
+              const Call& call) {
+  with_packs(shape.bf16, shape.channels, memory, [&](auto type, auto width) {
     constexpr int64_t kHalf = int64_t{1} << 31;  // a step beyond the end must not wrap
     if (places * shape.channels < kHalf) return call(type, width, unsigned{});
     call(type, width, uint64_t{});
-  };
-  bool packs = shape.channels % (shape.bf16 ? 8 : 4) == 0;
-  for (const void* pointer : memory)
-    packs = packs && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  if (shape.bf16) {
-    if (packs) return index(__nv_bfloat16{}, std::integral_constant<int, 8>{});
-    return index(__nv_bfloat16{}, std::integral_constant<int, 1>{});
-  }
-  if (packs) return index(float{}, std::integral_constant<int, 4>{});
-  index(float{}, std::integral_constant<int, 1>{});
+  });
 }
 
 }  // namespace
@@ -136,17 +125,16 @@ void max_pool(
     const MaxPoolShape& shape, int64_t n, const void* x, void* y, uint8_t* taps, void* stream) {
   const int64_t places = n * shape.out_height * shape.out_width;
   if (places * shape.channels == 0) return;
-  with_packs(
-      shape,
-      n * shape.in_height * shape.in_width,
-      {x, y, taps},
-      [&](auto type, auto width, auto index) {
-        constexpr int kVector = decltype(width)::value;
-        const int64_t count = places * shape.channels / kVector;
-        pool<decltype(type), kVector, decltype(index)>
-            <<<blocks_for(count, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-                shape, static_cast<decltype(index)>(count), x, y, taps);
-      });
+  with_way(shape,
+           n * shape.in_height * shape.in_width,
+           {x, y, taps},
+           [&](auto type, auto width, auto index) {
+             constexpr int kVector = decltype(width)::value;
+             const int64_t count = places * shape.channels / kVector;
+             pool<decltype(type), kVector, decltype(index)>
+                 <<<blocks_for(count, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+                     shape, static_cast<decltype(index)>(count), x, y, taps);
+           });
 }
 
 void max_pool_gradient(const MaxPoolShape& shape,
@@ -158,7 +146,7 @@ void max_pool_gradient(const MaxPoolShape& shape,
                        void* stream) {
   const int64_t places = n * shape.in_height * shape.in_width;
   if (places * shape.channels == 0) return;
-  with_packs(shape, places, {dy, taps, base, dx}, [&](auto type, auto width, auto index) {
+  with_way(shape, places, {dy, taps, base, dx}, [&](auto type, auto width, auto index) {
     constexpr int kVector = decltype(width)::value;
     const int64_t count = places * shape.channels / kVector;
     pool_gradient<decltype(type), kVector, decltype(index)>

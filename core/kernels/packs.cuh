@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <type_traits>
 
 namespace lockstep::kernels::cuda {
 namespace {
@@ -60,6 +62,24 @@ __device__ void store(void* to, int64_t at, const float (&in)[kVector]) {
   } else {
     *place = pack;
   }
+}
+
+// Calls `call(T, values of a pack)` with packs of 16 bytes where `run` neighbouring values are
+// whole packs and all of `memory` is aligned, else with single values.
+template <typename Call>
+void with_packs(bool bf16,
+                int64_t run,
+                std::initializer_list<const void*> memory,
+                const Call& call) {
+  bool packs = run % (bf16 ? 8 : 4) == 0;
+  for (const void* pointer : memory)
+    packs = packs && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  if (bf16) {
+    if (packs) return call(__nv_bfloat16{}, std::integral_constant<int, 8>{});
+    return call(__nv_bfloat16{}, std::integral_constant<int, 1>{});
+  }
+  if (packs) return call(float{}, std::integral_constant<int, 4>{});
+  call(float{}, std::integral_constant<int, 1>{});
 }
 
 }  // namespace
