@@ -256,7 +256,13 @@ void bench_model(const BenchOptions& options,
                       options.warmup + options.steps * options.repetitions + kTracedSteps);
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
-  if (!options.trace.empty()) trace_steps(options.trace, step, batches);
+  if (!options.trace.empty()) {
+    if (topology.rank == 0) {
+      trace_steps(options.trace, step, batches);
+    } else {
+      run_steps(step, batches, kTracedSteps);
+    }
+  }
   agree(session.control(), "telling the rates", [&] {
     if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
   });
