@@ -1,6 +1,6 @@
 // The passes that write every value, and the formulas per channel where they stand alone.
-#include "lockstep/core/kernels/batch_norm_device.cuh"
 #include "lockstep/core/kernels/batch_norm_formulas.h"
+#include "lockstep/core/kernels/batch_norm_gradient.cuh"
 #include "lockstep/core/kernels/batch_norm_kernels_cuda.h"
 
 namespace lockstep::kernels::cuda {

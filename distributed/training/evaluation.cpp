@@ -1,5 +1,6 @@
 #include "lockstep/distributed/training/evaluation.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -11,6 +12,22 @@
 #include "lockstep/data/loading/sampler.h"
 
 namespace lockstep {
+namespace {
+
+// Timing cuDNN's algorithms pays where a shape comes a thousand times, as in training; here most
+// come a few times, and timing them takes longer than they do.
+class WithoutTimingCudnn {
+ public:
+  WithoutTimingCudnn() { at::globalContext().setBenchmarkCuDNN(false); }
+  WithoutTimingCudnn(const WithoutTimingCudnn&) = delete;
+  WithoutTimingCudnn& operator=(const WithoutTimingCudnn&) = delete;
+  ~WithoutTimingCudnn() { at::globalContext().setBenchmarkCuDNN(was_); }
+
+ private:
+  bool was_ = at::globalContext().benchmarkCuDNN();
+};
+
+}  // namespace
 
 EvaluationResult evaluate(ImageClassifier& model,
                           const EvaluationImages& images,
@@ -19,6 +36,7 @@ EvaluationResult evaluate(ImageClassifier& model,
                           Communicator& communicator,
                           PredictionTally* tally) {
   const at::NoGradGuard no_grad;
+  const WithoutTimingCudnn without_timing_cudnn;
   const IndexRange part = contiguous_part(
       static_cast<int64_t>(images.indices.size()), communicator.rank(), communicator.world_size());
   const auto batch_indices = [&](int64_t batch) {

@@ -2,13 +2,14 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
-#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "lockstep/core/base/destination.h"
+#include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/base/stopwatch.h"
 #include "lockstep/core/config/config_io.h"
@@ -24,6 +25,7 @@
 #include "lockstep/distributed/training/training_step.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/commands/timeline.h"
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -36,7 +38,7 @@ struct BenchOptions {
   std::vector<std::string> assignments;
   std::string batch_norm = name_of(BatchNormMode::kLocal), data, trace;
   int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
-  bool json = false;
+  bool json = false, force = false;
 };
 
 // Where a benchmark's batches come from: one random batch over and over, or the loader with
@@ -138,6 +140,13 @@ Config read_config(const BenchOptions& options) {
   return parse_config("", options.assignments, "--set");
 }
 
+void check_trace(const BenchOptions& options) {
+  if (options.models.size() * options.precisions.size() > 1)
+    throw_error(ExitCode::kUsage,
+                "--trace writes one file: say one --model and one --precision with it");
+  check_destination(options.trace, options.force);
+}
+
 // Updates are queued and collected as a run does it; returns their images.
 int64_t run_steps(TrainingStep& step, BatchSource& batches, int64_t number) {
   int64_t images = 0;
@@ -168,18 +177,6 @@ std::vector<double> timed_rates(const BenchOptions& options,
 }
 
 constexpr int64_t kTracedSteps = 5;
-
-// Operations and kernels with their times, as PyTorch's profiler writes them.
-void trace_steps(const std::string& file, TrainingStep& step, BatchSource& batches) {
-  using namespace torch::autograd::profiler;
-  const ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
-  const std::set<torch::profiler::impl::ActivityType> activities{
-      torch::profiler::impl::ActivityType::CPU, torch::profiler::impl::ActivityType::CUDA};
-  prepareProfiler(config, activities);
-  enableProfiler(config, activities);
-  run_steps(step, batches, kTracedSteps);
-  disableProfiler()->save(file);
-}
 
 void tell_rates(const BenchOptions& options,
                 const Config& config,
@@ -249,22 +246,24 @@ void bench_model(const BenchOptions& options,
                      .exchange = exchange.get()},
                     classification_loss(*model, config.optimizer.label_smoothing),
                     step_options);
-  BatchSource batches(options,
-                      format,
-                      store,
-                      topology,
-                      options.warmup + options.steps * options.repetitions + kTracedSteps);
+  const bool traced = !options.trace.empty();
+  const int64_t timed_steps = options.warmup + options.steps * options.repetitions;
+  BatchSource batches(options, format, store, topology, timed_steps + (traced ? kTracedSteps : 0));
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
-  if (!options.trace.empty()) {
+  std::string timeline;
+  if (traced) {
+    const auto steps = [&] { run_steps(step, batches, kTracedSteps); };
     if (topology.rank == 0) {
-      trace_steps(options.trace, step, batches);
+      timeline = chrome_timeline(steps);
     } else {
-      run_steps(step, batches, kTracedSteps);
+      steps();
     }
   }
   agree(session.control(), "telling the rates", [&] {
-    if (topology.rank == 0) tell_rates(options, config, topology.world_size, device, rates);
+    if (topology.rank != 0) return;
+    tell_rates(options, config, topology.world_size, device, rates);
+    if (traced) write_file_durably(options.trace, timeline);
   });
 }
 
@@ -329,12 +328,14 @@ void add_bench_command(CLI::App& program, Run& run) {
                    options->trace,
                    "Write what five more steps do, and when, to this file (Chrome's trace format)")
       ->type_name("FILE.json");
+  command->add_flag("--force", options->force, "Replace an existing --trace file");
   command->add_flag("--json", options->json, "One JSON object a line");
   command->footer(
       R"(Examples:
   lockstep bench --model vgg16_bn --set model.head=compact
   OMP_NUM_THREADS=1 mpirun -np 2 lockstep bench --precision bf16 --batch 64 --json
   lockstep bench --end-to-end set.h5
+  lockstep bench --model resnet20 --precision bf16 --trace steps.json
 
 Exit codes: 0 done; 64 command line; 65, 74 the image set; 70 internal fault or lost peer; 74 output.
 See also: docs/measurements.md, what was measured in this way.)");
@@ -346,6 +347,7 @@ See also: docs/measurements.md, what was measured in this way.)");
       Config config;
       const auto prepare = [&] {
         config = read_config(*options);
+        if (!options->trace.empty()) check_trace(*options);
         if (!options->data.empty()) probe_image_file(options->data);
       };
       return run_in_session(

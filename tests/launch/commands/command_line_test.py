@@ -163,6 +163,24 @@ class CommandLine(ProgramTest):
                 run("bench", "--set", assignment), 64, assignment.split("=")[0], words
             )
 
+    def test_bench_writes_a_timeline_of_one_model(self):
+        one = ["--model", "resnet20", "--precision", "fp32", "--batch", 2, "--steps", 1]
+        one += ["--warmup", 0, "--repetitions", 1]
+        trace = self.folder / "steps.json"
+        result = run("bench", *one, "--trace", trace)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        names = [event["name"] for event in json.loads(trace.read_text())["traceEvents"]]
+        convolutions = names.count("aten::convolution")
+        self.assertEqual(convolutions, 5 * 19)  # five steps; ResNet-20 of option A has 19
+        written = trace.read_bytes()
+        self.assert_refused(run("bench", *one, "--trace", trace), 64, "steps.json", "--force")
+        self.assertEqual(trace.read_bytes(), written)
+        self.assertEqual(run("bench", *one, "--trace", trace, "--force").returncode, 0)
+        self.assertNotEqual(trace.read_bytes(), written)
+        self.assert_refused(run("bench", "--trace", trace, "--force"), 64, "--trace", "one")
+        nowhere = self.folder / "nowhere" / "steps.json"
+        self.assert_refused(run("bench", *one, "--trace", nowhere), 74, "nowhere")
+
     def test_bad_data_files(self):
         good = self.data.read_bytes()
         flipped = bytearray(good)
