@@ -45,6 +45,7 @@ set(lockstep_public_headers
   data/image_set/image_source.h
   data/image_set/train_validation_split.h
   data/loading/augmentation.h
+  data/loading/batch_groups.h
   data/loading/batch_loader.h
   data/loading/mixing.h
   data/loading/sampler.h

@@ -108,7 +108,9 @@ struct EarlyStoppingConfig {
 
 struct DistributedConfig {
   TensorBackend backend = TensorBackend::kAutomatic;
-  BatchNormMode batch_norm = BatchNormMode::kLocal;
+  BatchNormMode batch_norm = BatchNormMode::kGroup;
+  int64_t batch_norm_group =
+      16;  // images of the global batch, at least, that kGroup normalises together
   double timeout_seconds = 300;    // longest wait for a peer
   int64_t bucket_bytes = 4 << 20;  // of gradient per all-reduce
   int64_t accumulation_steps = 1;  // micro-slices a rank cuts its slice of the global batch into

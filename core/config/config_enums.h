@@ -107,14 +107,17 @@ inline constexpr auto kEnumRows<TensorBackend> = std::to_array<EnumRow<TensorBac
 });
 
 // What batch norm normalises over.
-enum class BatchNormMode { kLocal, kSync };
+enum class BatchNormMode { kGroup, kSync, kLocal };
 
 template <>
 inline constexpr auto kEnumRows<BatchNormMode> = std::to_array<EnumRow<BatchNormMode>>({
+    {BatchNormMode::kGroup,
+     "group",
+     "fixed groups of distributed.batch_norm_group consecutive images of the global batch"},
+    {BatchNormMode::kSync, "sync", "the whole global batch"},
     {BatchNormMode::kLocal,
      "local",
      "each rank's slice by itself: the result depends on the number of ranks"},
-    {BatchNormMode::kSync, "sync", "the whole global batch"},
 });
 
 // Whether a step on a GPU is recorded as a CUDA graph and replayed.

@@ -264,7 +264,11 @@ Fields distributed_fields() {
                                         "what carries tensors; auto = nccl on GPUs, mpi on CPUs",
                                         kNotInDigest),
       choice<kDistributed, &D::batch_norm>("distributed.batch_norm",
-                                           "normalise over a rank's slice or over the whole batch"),
+                                           "what batch norm normalises over"),
+      joined_later(number<kDistributed, &D::batch_norm_group>(
+          "distributed.batch_norm_group",
+          kPositiveCount,
+          "images of a group: a batch of B is max(1, floor(B / this)) groups of like sizes")),
       number<kDistributed, &D::timeout_seconds>(
           "distributed.timeout_seconds",
           {.least = 0, .most = kMostSeconds, .least_exclusive = true},

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/mv.h>
+#include <ATen/ops/tensor.h>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm_passes.h"
@@ -64,14 +66,15 @@ at::Tensor BatchNorm::forward(const at::Tensor& x,
                              .bias = bias,
                              .epsilon = epsilon_,
                              .relu = extras.relu,
-                             .residual = extras.residual};
+                             .residual = extras.residual,
+                             .groups = context.norm_groups};
   if (!learns(context)) {
     LOCKSTEP_CHECK(!extras.into.defined(), "running statistics normalise into new tensors only");
     return batch_norm_eval(input, running_mean, running_var);
   }
   const BatchNormResult result = batch_norm_train(
       input, context.statistics_exchange, {{num_channels_, extras.into, contribution_}});
-  move_running_statistics(result.mean, result.unbiased_variance, result.has_variance);
+  move_running_statistics(input, result.mean, result.unbiased_variance, result.has_variance);
   return result.y[0];
 }
 
@@ -89,17 +92,18 @@ std::vector<at::Tensor> BatchNorm::forward_together(const at::Tensor& x,
     biases.push_back(layers[i]->bias);
     parts.push_back({layers[i]->num_channels_, into[i], layers[i]->contribution_});
   }
-  const BatchNormResult result = batch_norm_train({.x = x,
-                                                   .weight = at::cat(weights),
-                                                   .bias = at::cat(biases),
-                                                   .epsilon = layers[0]->epsilon_,
-                                                   .relu = true},
-                                                  context.statistics_exchange,
-                                                  parts);
+  const BatchNormInput input{.x = x,
+                             .weight = at::cat(weights),
+                             .bias = at::cat(biases),
+                             .epsilon = layers[0]->epsilon_,
+                             .relu = true,
+                             .groups = context.norm_groups};
+  const BatchNormResult result = batch_norm_train(input, context.statistics_exchange, parts);
   int64_t begin = 0;
   for (BatchNorm* layer : layers) {
     const int64_t channels = layer->num_channels_;
-    layer->move_running_statistics(result.mean.narrow(1, begin, channels),
+    layer->move_running_statistics(input,
+                                   result.mean.narrow(1, begin, channels),
                                    result.unbiased_variance.narrow(1, begin, channels),
                                    result.has_variance);
     begin += channels;
@@ -107,14 +111,27 @@ std::vector<at::Tensor> BatchNorm::forward_together(const at::Tensor& x,
   return result.y;
 }
 
-// As PyTorch does, where nothing collects the contributions.
-void BatchNorm::move_running_statistics(const at::Tensor& mean,
+// As PyTorch does, where nothing collects the contributions; groups weigh by their images.
+void BatchNorm::move_running_statistics(const BatchNormInput& input,
+                                        const at::Tensor& mean,
                                         const at::Tensor& unbiased_variance,
                                         const at::Tensor& has_variance) {
   if (contribution_.mean_sum.defined()) return;
   const at::NoGradGuard no_grad;
-  running_mean.lerp_(mean[0], momentum_);
-  running_var.add_((unbiased_variance[0] - running_var) * has_variance, momentum_);
+  std::vector<float> sizes{1};
+  if (input.groups) {
+    sizes.clear();
+    for (int64_t g = 0; g < input.groups->count; ++g)
+      sizes.push_back(static_cast<float>(input.groups->size(g)));
+  }
+  const at::Tensor images = at::tensor(sizes, mean.options());
+  const at::Tensor with_variance = images * has_variance;
+  const auto mean_of = [](const at::Tensor& values, const at::Tensor& weights) {
+    return at::mv(values.t(), weights / weights.sum().clamp_min(1));
+  };
+  running_mean.lerp_(mean_of(mean, images), momentum_);
+  running_var.add_((mean_of(unbiased_variance, with_variance) - running_var) * has_variance.amax(),
+                   momentum_);
   num_batches_tracked.add_(1);
 }
 

@@ -121,7 +121,8 @@ class BatchNorm : public torch::nn::Module {
   at::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
  private:
-  void move_running_statistics(const at::Tensor& mean,
+  void move_running_statistics(const BatchNormInput& input,
+                               const at::Tensor& mean,
                                const at::Tensor& unbiased_variance,
                                const at::Tensor& has_variance);
 

@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
+
+#include "lockstep/core/base/image_groups.h"
 
 namespace lockstep {
 
@@ -28,6 +31,9 @@ struct StepContext {
       0;  // of this slice within the global batch: keys the random numbers of dropout
   StatisticsExchange* statistics_exchange =
       nullptr;  // null: each slice normalises with its own statistics
+  // The groups of this slice's images, of which batch norm normalises each on its own. None: the
+  // slice is one.
+  std::optional<ImageGroups> norm_groups = {};
 };
 
 }  // namespace lockstep

@@ -7,6 +7,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/random/random.h"
+#include "lockstep/data/loading/batch_groups.h"
 
 namespace lockstep {
 
@@ -41,9 +42,11 @@ std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n) 
 EpochSampler::EpochSampler(std::vector<int64_t> indices,
                            int64_t batch_size,
                            uint64_t seed,
-                           int64_t epoch)
+                           int64_t epoch,
+                           int64_t group_size)
     : order_(epoch_permutation(seed, epoch, static_cast<int64_t>(indices.size()))),
-      batch_size_(batch_size) {
+      batch_size_(batch_size),
+      group_size_(group_size) {
   LOCKSTEP_CHECK(batch_size >= 1, "a global batch of {} images", batch_size);
   for (int64_t& position : order_) position = indices[position];
 }
@@ -58,7 +61,8 @@ int64_t EpochSampler::batch_size(int64_t batch) const {
 }
 
 IndexRange EpochSampler::slice(int64_t batch, int64_t rank, int64_t world_size) const {
-  return contiguous_part(batch_size(batch), rank, world_size);
+  return images_of(
+      run_of_groups(groups_of_batch(batch_size(batch), group_size_), rank, world_size));
 }
 
 std::vector<int64_t> EpochSampler::indices(int64_t batch, IndexRange positions) const {

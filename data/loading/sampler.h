@@ -23,8 +23,13 @@ std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n);
 // smaller.
 class EpochSampler {
  public:
-  // epoch counts from 0.
-  EpochSampler(std::vector<int64_t> indices, int64_t batch_size, uint64_t seed, int64_t epoch);
+  // epoch counts from 0. `group_size`: slices are runs of whole groups of so many images
+  // (batch_groups.h); 0: of images.
+  EpochSampler(std::vector<int64_t> indices,
+               int64_t batch_size,
+               uint64_t seed,
+               int64_t epoch,
+               int64_t group_size = 0);
   int64_t num_batches() const;
   int64_t batch_size(int64_t batch) const;  // images of this global batch, all ranks together
   // This rank's slice of a global batch: positions within the batch, and the image indices there.
@@ -35,7 +40,7 @@ class EpochSampler {
 
  private:
   std::vector<int64_t> order_;
-  int64_t batch_size_;
+  int64_t batch_size_, group_size_;
 };
 
 }  // namespace lockstep

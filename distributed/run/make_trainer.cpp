@@ -71,7 +71,7 @@ void make_model_and_step(TrainerParts& parts,
                          std::shared_ptr<ImageClassifier> own_model,
                          bool fresh) {
   const bool is_own = own_model != nullptr;
-  TrainingStepOptions step_options = make_training_step_options(config);
+  TrainingStepOptions step_options;
   agree(parts.session.control(), "making the model", [&] {
     if (own_model) {
       own_model->to(device.device);
@@ -83,9 +83,11 @@ void make_model_and_step(TrainerParts& parts,
     if (!config.model.freeze.empty())
       parts.num_frozen = freeze_parameters(*parts.model, config.model.freeze);
     check_settings(parts, config, device.device, is_own);
+    step_options = make_training_step_options(config, *parts.model);
     step_options.graphs =
         records_steps(config, device.device, parts.communicator->backend(), is_own);
   });
+  parts.options.batches.norm_group = step_options.norm_group;
   parts.parameters =
       std::make_unique<FlatParameters>(*parts.model, flat_options(config, parts.format()));
   parts.optimizer = make_optimizer(config.optimizer, *parts.parameters);
@@ -187,6 +189,7 @@ Trainer make_trainer(const Config& config,
   parts.files = std::make_unique<RunFiles>(std::move(files), session.control());
 
   parts.report = describe_start(config, session.topology(), device, parts.data, *parts.parameters);
+  parts.report.norm_group = parts.options.batches.norm_group;
   parts.report.resumed_step = state.step;
   parts.report.resumed_epoch = state.epoch;
   parts.report.validation_batch_size = validation.size;

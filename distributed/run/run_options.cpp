@@ -3,12 +3,14 @@
 #include <nlohmann/json.hpp>
 
 #include "lockstep/core/config/config_io.h"
+#include "lockstep/distributed/setup/norm_groups.h"
 
 namespace lockstep {
 
-TrainingStepOptions make_training_step_options(const Config& config) {
+TrainingStepOptions make_training_step_options(const Config& config, const ImageClassifier& model) {
   return {.seed = static_cast<uint64_t>(config.seed),
           .accumulation_steps = config.distributed.accumulation_steps,
+          .norm_group = norm_group(config, has_learning_norms(model)),
           .clip_gradient_norm = config.optimizer.clip_gradient_norm};
 }
 

@@ -14,7 +14,8 @@
 
 namespace lockstep {
 
-TrainingStepOptions make_training_step_options(const Config& config);
+TrainingStepOptions make_training_step_options(const Config& config, const ImageClassifier& model);
+// Slices are runs of images; where the model normalises over groups, the caller says so.
 EpochBatchesOptions make_epoch_batches_options(const Config& config, const BatchFormat& format);
 RunControlOptions make_run_control_options(const Config& config, int64_t updates_per_epoch);
 // `directory`: empty for a run that is not kept.

@@ -4,12 +4,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "lockstep/core/base/error.h"
+#include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/single_value_norms.h"
+#include "lockstep/data/loading/batch_groups.h"
 
 namespace lockstep {
 namespace {
@@ -20,6 +23,8 @@ int64_t smallest_part(int64_t total, int64_t num_parts) {
 }
 
 int64_t smallest_group(int64_t batch, const Config& config, int64_t world_size) {
+  const int64_t group = norm_group(config, true);
+  if (group > 0) return batch / groups_of_batch(batch, group).of;
   const int64_t steps = config.distributed.accumulation_steps;
   if (config.distributed.batch_norm == BatchNormMode::kLocal)
     return smallest_part(smallest_part(batch, world_size), steps);
@@ -43,6 +48,14 @@ std::vector<std::string> remedies(const Config& config,
   };
   std::vector<std::string> found;
   Config other = config;
+  other.distributed.batch_norm = BatchNormMode::kGroup;
+  other.distributed.batch_norm_group = DistributedConfig{}.batch_norm_group;
+  if (mends(other)) {
+    found.push_back(norm_group(config, true) > 0
+                        ? fmt::format("distributed.batch_norm_group={}", norm_group(other, true))
+                        : "distributed.batch_norm=group");
+  }
+  other = config;
   other.distributed.batch_norm = BatchNormMode::kSync;
   if (mends(other)) found.emplace_back("distributed.batch_norm=sync");
   other = config;
@@ -57,6 +70,20 @@ std::vector<std::string> remedies(const Config& config,
 }
 
 }  // namespace
+
+bool has_learning_norms(const ImageClassifier& model) {
+  const StepContext training{.training = true};
+  return std::ranges::any_of(model.modules(/*include_self=*/false), [&](const auto& module) {
+    const auto* norm = module->template as<BatchNorm>();
+    return norm != nullptr && norm->learns(training);
+  });
+}
+
+int64_t norm_group(const Config& config, bool has_norms) {
+  const DistributedConfig& distributed = config.distributed;
+  const bool groups = has_norms && distributed.batch_norm == BatchNormMode::kGroup;
+  return groups ? distributed.batch_norm_group : 0;
+}
 
 int64_t smallest_norm_group(const Config& config, int64_t train_images, int64_t world_size) {
   const int64_t last = train_images % config.batch_size;
@@ -78,16 +105,23 @@ void refuse_single_values(ImageClassifier& model,
   const std::vector<std::string> norms = single_value_norms(model, image);
   if (norms.empty()) return;
   const std::vector<std::string> ways = remedies(config, info, train_images, world_size);
+  const bool in_every_batch =
+      smallest_group(std::min(config.batch_size, train_images), config, world_size) == 1;
+  const bool in_micro_slices =
+      config.distributed.accumulation_steps > 1 && norm_group(config, true) == 0;
+  const std::map<BatchNormMode, const char*> having{
+      {BatchNormMode::kGroup, "a group has"},
+      {BatchNormMode::kSync, "all ranks together have"},
+      {BatchNormMode::kLocal, "a rank has"}};
   throw_error(
       ExitCode::kUsage,
       "{}{} would normalise one value a channel, where {} {} image: that gives a constant, and "
       "nothing is learnt through it (PyTorch refuses it too). Set {}",
       norms.front(),
       norms.size() > 1 ? fmt::format(" and {} more norms", norms.size() - 1) : "",
-      config.distributed.batch_norm == BatchNormMode::kSync ? "all ranks together have"
-                                                            : "a rank has",
-      config.batch_size / world_size <= 1 ? "one"
-                                          : "in an epoch's last batch, or a micro-slice, one",
+      having.at(config.distributed.batch_norm),
+      in_every_batch ? in_micro_slices ? "in a micro-slice, one" : "one"
+                     : "in an epoch's last batch, one",
       ways.empty() ? "model.name to another model" : fmt::format("{}", fmt::join(ways, ", or ")));
 }
 

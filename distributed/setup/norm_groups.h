@@ -1,4 +1,4 @@
-// How many images batch norm normalises together, and whether that is too few.
+// Which images batch norm normalises together, and whether they are too few.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +11,17 @@
 
 namespace lockstep {
 
+// Has it batch norm that learns from batches?
+bool has_learning_norms(const ImageClassifier& model);
+
+// Images of the groups that batch norm normalises each on its own, and of which ranks' slices and
+// micro-slices are runs (batch_groups.h). 0: it does not normalise over groups, and they are runs
+// of images.
+int64_t norm_group(const Config& config, bool has_norms);
+
 // The fewest images, but not none, that batch norm normalises together in any update of an epoch:
-// those of one rank's micro-slice, with distributed.batch_norm=sync of all ranks'. The last batch
-// of the epoch counts too.
+// a group's, or those of one rank's micro-slice, with distributed.batch_norm=sync of all ranks'.
+// The last batch of the epoch counts too.
 int64_t smallest_norm_group(const Config& config, int64_t train_images, int64_t world_size);
 
 // Throws Error(kUsage), as PyTorch refuses it, where a norm of the model would see one value a

@@ -7,6 +7,8 @@
 
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/training/ema.h"
+#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/setting_rules.h"
 
 namespace lockstep {
@@ -121,6 +123,38 @@ SettingRule model_rule(const char* key, bool (*follows)(const ModelEntry&, const
           }};
 }
 
+// Slices are runs of whole groups.
+std::string groups_and_ranks(const Config& config, const RunSituation& run) {
+  const int64_t size = config.distributed.batch_norm_group;
+  if (norm_group(config, run.has_norms) == 0) {
+    if (size == DistributedConfig{}.batch_norm_group || !run.has_norms) return "";
+    return fmt::format("no effect, since distributed.batch_norm is {}",
+                       name_of(config.distributed.batch_norm));
+  }
+  const int64_t batch = std::min(config.batch_size, run.train_images);
+  const int64_t groups = groups_of_batch(batch, size).count, ranks = run.world_size;
+  const auto is_of = [&] {
+    return fmt::format("a batch of {} images is {} group{}", batch, groups, groups > 1 ? "s" : "");
+  };
+  if (groups < ranks) {
+    const int64_t fitting = batch / ranks;
+    return fmt::format(
+        "{}: {} of the {} ranks have nothing to do; batch_size={}{} gives each of them a group",
+        is_of(),
+        ranks - groups,
+        ranks,
+        size * ranks,
+        fitting > 1 ? fmt::format(" or distributed.batch_norm_group={}", fitting) : "");
+  }
+  if (groups % ranks == 0) return "";
+  return fmt::format("{}: {} of the {} ranks have {}, the others wait for them with {}",
+                     is_of(),
+                     groups % ranks,
+                     ranks,
+                     groups / ranks + 1,
+                     groups / ranks);
+}
+
 std::vector<SettingRule> model_rules() {
   return {
       model_rule("model.dropout",
@@ -135,16 +169,23 @@ std::vector<SettingRule> model_rules() {
       model_rule(
           "model.stochastic_depth",
           [](const ModelEntry& entry, const ModelConfig&) { return entry.has_residual_blocks; }),
+      {{"distributed.batch_norm", "distributed.batch_norm_group"},
+       [](const Config&, const RunSituation& run) -> std::string {
+         return run.has_norms ? "" : "no effect, since there is no batch norm that learns";
+       }},
       {{"distributed.batch_norm"},
        [](const Config& config, const RunSituation& run) -> std::string {
-         if (!run.has_norms) return "no effect, since there is no batch norm that learns";
+         const bool local = config.distributed.batch_norm == BatchNormMode::kLocal;
          const int64_t steps = config.distributed.accumulation_steps;
-         if (steps == 1) return "";
-         return fmt::format(
-             "it spans one micro-slice of each rank, not the whole batch "
-             "(distributed.accumulation_steps={})",
-             steps);
+         if (!run.has_norms || norm_group(config, true) > 0) return "";
+         if (steps > 1)
+           return fmt::format(
+               "it spans one micro-slice of each rank, not the whole batch "
+               "(distributed.accumulation_steps={}): the result depends on the number of ranks",
+               steps);
+         return local && run.world_size > 1 ? "the result depends on the number of ranks" : "";
        }},
+      {{"distributed.batch_norm_group"}, groups_and_ranks, Weight::kAlways},
   };
 }
 
@@ -210,10 +251,14 @@ std::vector<SettingRule> running_rules() {
       {{"distributed.accumulation_steps"},
        [](const Config& config, const RunSituation& run) {
          const int64_t batch = std::min(config.batch_size, run.train_images);
-         const int64_t most = (batch + run.world_size - 1) / run.world_size;
+         const int64_t group = norm_group(config, run.has_norms);
+         const int64_t all = groups_of_batch(batch, group).count;
+         const int64_t most = (all + run.world_size - 1) / run.world_size;
          return config.distributed.accumulation_steps <= most
                     ? ""
-                    : fmt::format("a rank has {} images of a batch: the rest are empty", most);
+                    : fmt::format("a rank has {} {} of a batch: the rest are empty",
+                                  most,
+                                  group > 0 ? "groups" : "images");
        }},
       {{"distributed.graphs"},
        [](const Config& config, const RunSituation& run) -> std::string {

@@ -9,8 +9,8 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/config/config_io.h"
-#include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/setting_rules.h"
 
 namespace lockstep {
@@ -21,14 +21,6 @@ int64_t classes_without(std::span<const int32_t> labels, const std::vector<int64
   std::set<int32_t> all(labels.begin(), labels.end());
   for (const int64_t index : indices) all.erase(labels[static_cast<size_t>(index)]);
   return static_cast<int64_t>(all.size());
-}
-
-bool has_norms(const ImageClassifier& model) {
-  const StepContext training{.training = true};
-  return std::ranges::any_of(model.modules(/*include_self=*/false), [&](const auto& module) {
-    const auto* norm = module->template as<BatchNorm>();
-    return norm != nullptr && norm->learns(training);
-  });
 }
 
 // As people set it: names without quotes.
@@ -67,7 +59,7 @@ RunSituation describe_situation(const TrainingData& data,
   return {.world_size = topology.world_size,
           .on_cpu = device.is_cpu(),
           .own_model = own_model,
-          .has_norms = has_norms(model),
+          .has_norms = has_learning_norms(model),
           .train_images = count(data.split.train),
           .validation_images = validation,
           .test_images = data.info.count(Split::kTest),

@@ -7,11 +7,12 @@
 #include <c10/core/AutogradState.h>
 
 #include <bit>
+#include <optional>
 #include <utility>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/training/update_decision.h"
-#include "lockstep/data/loading/sampler.h"
+#include "lockstep/data/loading/batch_groups.h"
 #include "lockstep/distributed/training/step_graphs.h"
 #include "lockstep/distributed/training/update_link.h"
 
@@ -39,9 +40,11 @@ class BackwardInThisThread {
   bool before_ = state().get_multithreading_enabled();
 };
 
-Batch part_of(const Batch& batch, const IndexRange& part) {
+// `images`: of the global batch, some of the slice's.
+Batch part_of(const Batch& batch, const IndexRange& images) {
   const auto cut = [&](const at::Tensor& tensor) {
-    return tensor.defined() ? tensor.narrow(0, part.begin, part.size()) : tensor;
+    return tensor.defined() ? tensor.narrow(0, images.begin - batch.first_position, images.size())
+                            : tensor;
   };
   Batch slice;
   slice.images = cut(batch.images);
@@ -49,7 +52,7 @@ Batch part_of(const Batch& batch, const IndexRange& part) {
   slice.second_labels = cut(batch.second_labels);
   slice.mixing_weights = batch.mixing_weights;
   slice.global_size = batch.global_size;
-  slice.first_position = batch.first_position + part.begin;
+  slice.first_position = images.begin;
   return slice;
 }
 
@@ -102,11 +105,12 @@ void TrainingStep::enqueue(const Batch& batch,
 // On a GPU with graphs this runs for the first batches of a size only: what changes from step to
 // step is read from link_->inputs() there.
 void TrainingStep::compute(const Batch& batch, int64_t step, double learning_rate) {
-  const int64_t slice_size = batch.images.size(0);
+  const IndexRange slice{batch.first_position, batch.first_position + batch.images.size(0)};
+  const ImageGroups groups = groups_at(batch.global_size, options_.norm_group, slice);
   reducer_.begin_update();
   for (int64_t m = 0; m < options_.accumulation_steps; ++m) {
-    const IndexRange part = contiguous_part(slice_size, m, options_.accumulation_steps);
-    accumulate(part_of(batch, part), step, m == options_.accumulation_steps - 1);
+    const ImageGroups part = run_of_groups(groups, m, options_.accumulation_steps);
+    accumulate(batch, part, step, m == options_.accumulation_steps - 1);
   }
   reducer_.extras().narrow(0, kImages, 2).copy_(link_->inputs().narrow(0, kOwnImages, 2));
   reducer_.finish_update();
@@ -142,7 +146,12 @@ StepResult TrainingStep::run(const Batch& batch,
   return collect();
 }
 
-void TrainingStep::accumulate(const Batch& slice, int64_t step, bool last) {
+void TrainingStep::accumulate(const Batch& batch,
+                              const ImageGroups& groups,
+                              int64_t step,
+                              bool last) {
+  const Batch slice = part_of(batch, images_of(groups));
+  const bool in_groups = options_.norm_group > 0 && groups.count > 0;
   const at::Tensor& inputs = link_->inputs();
   const at::Tensor device_step = inputs.is_cuda() ? inputs.view(at::kInt)[kStep] : at::Tensor();
   const StepContext context{.training = true,
@@ -150,7 +159,8 @@ void TrainingStep::accumulate(const Batch& slice, int64_t step, bool last) {
                             .step = step,
                             .device_step = device_step,
                             .first_position = slice.first_position,
-                            .statistics_exchange = parts_.exchange};
+                            .statistics_exchange = parts_.exchange,
+                            .norm_groups = in_groups ? std::optional(groups) : std::nullopt};
   const ClassificationSums sums = forward_and_loss_(slice, context);
   reducer_.begin_backward(last);
   {

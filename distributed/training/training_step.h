@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "lockstep/core/base/image_groups.h"
 #include "lockstep/core/nn/batch_norm_state.h"
 #include "lockstep/core/nn/loss.h"
 #include "lockstep/core/nn/module_forward.h"
@@ -40,8 +41,12 @@ using ForwardAndLoss =
     std::function<ClassificationSums(const Batch& slice, const StepContext& context)>;
 
 struct TrainingStepOptions {
-  uint64_t seed = 1;                // of what the model draws by step and place
-  int64_t accumulation_steps = 1;   // micro-slices that a rank cuts its slice into
+  uint64_t seed = 1;               // of what the model draws by step and place
+  int64_t accumulation_steps = 1;  // micro-slices that a rank cuts its slice into
+  // Images of the groups that batch norm normalises each on its own (batch_groups.h): slices and
+  // micro-slices are runs of whole groups. 0: slices are runs of images, and batch norm normalises
+  // over micro-slices, under an exchange over all ranks'.
+  int64_t norm_group = 0;
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
   bool graphs = false;              // on a GPU: steps are recorded and replayed (step_graphs.h)
 };
@@ -87,7 +92,7 @@ class TrainingStep {
 
  private:
   void compute(const Batch& batch, int64_t step, double learning_rate);
-  void accumulate(const Batch& slice, int64_t step, bool last);
+  void accumulate(const Batch& batch, const ImageGroups& groups, int64_t step, bool last);
   void update(double learning_rate);
 
   // What is known of an update when it is queued.

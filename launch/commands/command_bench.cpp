@@ -15,6 +15,7 @@
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/image_set/image_file_probe.h"
+#include "lockstep/data/loading/batch_groups.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/setup/graph_use.h"
@@ -36,7 +37,7 @@ struct BenchOptions {
   std::vector<std::string> models;
   std::vector<std::string> precisions;  // names of Precision
   std::vector<std::string> assignments;
-  std::string batch_norm = name_of(BatchNormMode::kLocal), data, trace;
+  std::string batch_norm = name_of(DistributedConfig{}.batch_norm), data, trace;
   int64_t batch = 128, steps = 40, warmup = 5, repetitions = 5;
   bool json = false, force = false;
 };
@@ -49,16 +50,19 @@ class BatchSource {
               const BatchFormat& format,
               ImageStore* store,
               const Topology& topology,
-              int64_t num_batches) {
+              int64_t num_batches,
+              int64_t norm_group) {
     const int64_t global = options.batch * topology.world_size;
     if (!store) {
-      fixed_.images = at::randn({options.batch, 3, 32, 32})
+      const ImageGroups groups = groups_of_batch(global, norm_group);
+      const IndexRange slice = images_of(run_of_groups(groups, topology.rank, topology.world_size));
+      fixed_.images = at::randn({slice.size(), 3, 32, 32})
                           .to(format.device, format.dtype)
                           .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast
                                                            : at::MemoryFormat::Contiguous);
-      fixed_.labels = at::randint(10, {options.batch}, at::kLong).to(format.device);
+      fixed_.labels = at::randint(10, {slice.size()}, at::kLong).to(format.device);
       fixed_.global_size = global;
-      fixed_.first_position = options.batch * topology.rank;
+      fixed_.first_position = slice.begin;
       return;
     }
     LoaderOptions loader;
@@ -66,7 +70,7 @@ class BatchSource {
     loader.augmentation = AugmentationConfig{};
     std::vector<int64_t> all(static_cast<size_t>(store->info().count(Split::kTrain)));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-    sampler_.emplace(all, global, 1, 0);
+    sampler_.emplace(all, global, 1, 0, norm_group);
     const int64_t whole = std::max<int64_t>(1, static_cast<int64_t>(all.size()) / global);
     loader_ = std::make_unique<BatchLoader>(
         store->source(),
@@ -220,11 +224,12 @@ void bench_model(const BenchOptions& options,
   config.model.name = name;
   config.precision = value_called<Precision>(precision);
   config.optimizer.learning_rate = kLearningRate;
+  config.distributed.batch_norm = value_called<BatchNormMode>(options.batch_norm);
   set_math_mode(config.precision);
   const BatchFormat format = batch_format(config, device.device);
 
   const auto gradients = session.make_communicator(device.backend, device.device);
-  const auto statistics = value_called<BatchNormMode>(options.batch_norm) == BatchNormMode::kSync
+  const auto statistics = config.distributed.batch_norm == BatchNormMode::kSync
                               ? session.make_communicator(device.backend, device.device)
                               : nullptr;
   const auto exchange = statistics ? make_statistics_exchange(*statistics) : nullptr;
@@ -235,7 +240,7 @@ void bench_model(const BenchOptions& options,
   model->train();
   FlatParameters parameters(*model, flat_options(config, format));
   const auto optimizer = make_optimizer(config.optimizer, parameters);
-  TrainingStepOptions step_options = make_training_step_options(config);
+  TrainingStepOptions step_options = make_training_step_options(config, *model);
   agree(session.control(), "choosing how steps are launched", [&] {
     step_options.graphs = records_steps(config, device.device, gradients->backend(), false);
   });
@@ -248,7 +253,12 @@ void bench_model(const BenchOptions& options,
                     step_options);
   const bool traced = !options.trace.empty();
   const int64_t timed_steps = options.warmup + options.steps * options.repetitions;
-  BatchSource batches(options, format, store, topology, timed_steps + (traced ? kTracedSteps : 0));
+  BatchSource batches(options,
+                      format,
+                      store,
+                      topology,
+                      timed_steps + (traced ? kTracedSteps : 0),
+                      step_options.norm_group);
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
   std::string timeline;
@@ -315,7 +325,7 @@ void add_bench_command(CLI::App& program, Run& run) {
       ->add_option("--repetitions", options->repetitions, "Repetitions; their median is reported")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  command->add_option("--batch-norm", options->batch_norm, "local or sync")
+  command->add_option("--batch-norm", options->batch_norm, "What batch norm normalises over")
       ->capture_default_str()
       ->check(CLI::IsMember(names_of<BatchNormMode>()));
   command

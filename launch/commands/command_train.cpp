@@ -187,8 +187,9 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
 // The range test: no checkpoint, no weights, one file.
 int find_learning_rate(const TrainOptions& options, const Config& given, Session& session) {
   Config config = given;
-  config.distributed.batch_norm =
-      BatchNormMode::kSync;  // losses, and what they suggest, at any number of ranks
+  // Losses, and what they suggest, at any number of ranks.
+  if (config.distributed.batch_norm == BatchNormMode::kLocal)
+    config.distributed.batch_norm = BatchNormMode::kSync;
   LrFinder finder(options.finder);
   const DeviceChoice device = prepare_ranks(options, config, session);
   const bool is_root = session.topology().rank == 0;

@@ -8,7 +8,7 @@ eager: DDP as it is. compile: torch.compile over it. graphs: its mode "reduce-ov
 
 In memory: both train on one batch of random images. End to end: Lockstep reads the HDF5 file, DDP the CIFAR-10 binary folder
 through a torchvision-style loader, both with pad-crop and flip. DDP runs in its best memory layout (both are tried first).
-GoogLeNet trains with both auxiliary heads on either side; dropout is off. Needs torch, torchvision, numpy and pillow in this Python; see tests/bench/README.md.
+Batch norm is local on both sides, as DDP's is. GoogLeNet trains with both auxiliary heads on either side; dropout is off. Needs torch, torchvision, numpy and pillow in this Python; see tests/bench/README.md.
 """
 
 import argparse
@@ -98,6 +98,8 @@ def lockstep(program, model, head, precision, batch, steps, ranks, data):
         str(steps),
         "--repetitions",
         "1",
+        "--batch-norm",
+        "local",
         "--json",
     ] + (["--end-to-end", data] if data else [])
     if model.startswith(("vgg", "googlenet")):

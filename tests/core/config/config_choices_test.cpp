@@ -27,9 +27,9 @@ using ::testing::IsEmpty;
 TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   const Config defaults;
   EXPECT_EQ(config_digest(defaults),
-            "63b1bd922e9ce82e1fd20b11b4205f94cc7acf10b806af29bc714e3fc5d14736");
+            "ce8f4e763b118c5c22d6f899b23b6ef4d1a7e4d7ad8b4d06adae5e6754a08f17");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "0c4a883333a547ebe423c718bcfe4254550427cfbdd313ca757bbf8872037329");
+            "0a7963697809ba39f43bd82381916c96975a914d1743941834ae5ec8242c62d3");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "0f6964bc9506b81c77215f35ba4acbd2745fdf583abcf74b84a8208df493e5e3");
+            "e3eec99cc92daa7202a74166c6b8b4f9833734137249bbe346c570733a712828");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {

@@ -415,6 +415,27 @@ TEST(BatchNorm, LayerKeepsRunningStatisticsAsPyTorchDoes) {
   }
 }
 
+// PyTorch's layer has none: one of its for each group; the running statistics are their mean, by
+// images.
+TEST(BatchNorm, LayerNormalisesTheContextsGroups) {
+  torch::manual_seed(4);
+  BatchNorm ours(6);
+  const StepContext context{.training = true, .norm_groups = kGroups};
+  const at::Tensor x = torch::randn({10, 6, 4, 5}) * 2 + 1;
+  const at::Tensor y = ours.forward(x, context);
+  at::Tensor mean = torch::zeros({6}), variance = torch::zeros({6});
+  for (int64_t g = 0; g < kGroups.count; ++g) {
+    torch::nn::BatchNorm2d theirs(6);
+    const int64_t begin = kGroups.begin(g), size = kGroups.size(g);
+    EXPECT_LT(difference(y.narrow(0, begin, size), theirs->forward(x.narrow(0, begin, size))),
+              1e-5);
+    mean += size * theirs->running_mean / 10;
+    variance += size * theirs->running_var / 10;
+  }
+  EXPECT_LT(difference(ours.running_mean, mean), 1e-6);
+  EXPECT_LT(difference(ours.running_var, variance), 1e-6);
+}
+
 TEST(BatchNorm, OneValuePerChannelLeavesTheRunningVarianceAlone) {
   BatchNorm layer(5);
   StepContext context;

@@ -142,7 +142,8 @@ struct CpuStep {
 std::vector<CpuStep> cpu_steps(const Config& config, int64_t count) {
   std::vector<CpuStep> steps;
   run_in_process(1, [&](InProcessRank& alone) {
-    TrainingRank training(config, *alone.gradients, alone.statistics.get());
+    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
+    TrainingRank training(config, *alone.gradients, sync ? alone.statistics.get() : nullptr);
     for (int64_t step = 0; step < count; ++step) {
       CpuStep& done = steps.emplace_back();
       done.before = training.state();
@@ -153,14 +154,16 @@ std::vector<CpuStep> cpu_steps(const Config& config, int64_t count) {
   return steps;
 }
 
-// Each step of synchronised batch norm from the CPU's state, and what becomes of it. A value next
+// Each step from the CPU's state, and what becomes of it. A value next
 // to zero may open a ReLU on the one device alone, which moves a gradient by a thousandth (as
 // another rounding on the CPU does); several steps in a row would magnify that.
-void expect_training_equals_the_cpus(const char* backend, at::Device device) {
+void expect_training_equals_the_cpus(BatchNormMode mode, const char* backend, at::Device device) {
   Config config;
-  config.distributed.batch_norm = BatchNormMode::kSync;
+  config.distributed.batch_norm = mode;
+  config.distributed.batch_norm_group = 6;  // four of seven images
   const auto gradients = session->make_communicator(backend, device);
-  const auto statistics = session->make_communicator(backend, device);
+  const auto statistics =
+      mode == BatchNormMode::kSync ? session->make_communicator(backend, device) : nullptr;
   TrainingRank training(config, *gradients, statistics.get(), device);
   int64_t step = 0;
   for (const CpuStep& expected : cpu_steps(config, 3)) {
@@ -175,11 +178,15 @@ void expect_training_equals_the_cpus(const char* backend, at::Device device) {
   }
 }
 
-TEST_F(Gpu, TrainingOverMpiEqualsTheCpus) { expect_training_equals_the_cpus("mpi", device_); }
+TEST_F(Gpu, TrainingOverMpiEqualsTheCpus) {
+  for (const BatchNormMode mode : {BatchNormMode::kGroup, BatchNormMode::kSync})
+    expect_training_equals_the_cpus(mode, "mpi", device_);
+}
 
 TEST_F(Gpu, TrainingOverNcclEqualsTheCpus) {
   if (!own_gpu_) GTEST_SKIP() << "ranks share a GPU, which NCCL refuses";
-  expect_training_equals_the_cpus("nccl", device_);
+  for (const BatchNormMode mode : {BatchNormMode::kGroup, BatchNormMode::kSync})
+    expect_training_equals_the_cpus(mode, "nccl", device_);
 }
 
 void expect_equal(const NamedTensors& a, const NamedTensors& b) {
@@ -191,14 +198,15 @@ void expect_equal(const NamedTensors& a, const NamedTensors& b) {
 // An update is queued while the one before is computed, and changes nothing about either.
 TEST_F(Gpu, UpdatesThatAreQueuedAheadEqualThoseThatAreNot) {
   const auto communicator = session->make_communicator("mpi", device_);
-  const Config config;
+  Config config;
+  config.distributed.batch_norm_group = 7;
   TrainingRank one_by_one(config, *communicator, nullptr, device_, 0.9);
   TrainingRank ahead(config, *communicator, nullptr, device_, 0.9);
   TrainingStep& step = ahead.step();
   ASSERT_EQ(step.max_under_way(), 2);
   std::vector<double> expected, losses;
   for (int64_t i = 0; i < 5; ++i) {
-    const Batch batch = ahead.on_device(slice_of(global_batch(28, i), rank(), world_size(), true));
+    const Batch batch = ahead.slice(global_batch(28, i), rank(), world_size());
     expected.push_back(one_by_one.run_slice(batch, i, 0.05).loss_sum);
     step.enqueue(batch, i, 0.05);
     if (step.under_way() == 2) losses.push_back(step.collect().loss_sum);
@@ -213,10 +221,12 @@ TEST_F(Gpu, UpdatesThatAreQueuedAheadEqualThoseThatAreNot) {
 // The host learns of a number that is not finite when the next update is queued already.
 TEST_F(Gpu, AnUpdateQueuedBehindASkippedOneIsSkippedToo) {
   const auto communicator = session->make_communicator("mpi", device_);
-  TrainingRank training({}, *communicator, nullptr, device_, 0.9);
+  Config config;
+  config.distributed.batch_norm_group = 7;
+  TrainingRank training(config, *communicator, nullptr, device_, 0.9);
   TrainingStep& step = training.step();
   const auto batch_of = [&](int64_t i) {
-    return training.on_device(slice_of(global_batch(28, i), rank(), world_size(), true));
+    return training.slice(global_batch(28, i), rank(), world_size());
   };
   EXPECT_TRUE(step.run(batch_of(0), 0, 0.05).finite);
   const TrainingState before = training.state();
@@ -237,7 +247,7 @@ TEST_F(Gpu, AnUpdateQueuedBehindASkippedOneIsSkippedToo) {
 // Of two sizes, as an epoch's.
 Batch batch_number(int64_t i, TrainingRank& training) {
   const int64_t images = i % 3 == 2 ? 8 : 12;
-  return training.on_device(slice_of(global_batch(images, i), rank(), world_size(), true));
+  return training.slice(global_batch(images, i), rank(), world_size());
 }
 
 // Some updates are queued behind others that are still computed.
@@ -294,6 +304,7 @@ TEST_F(Gpu, RecordedStepsDrawAndCountAnew) {
   config.model.stochastic_depth = 0.5;
   config.optimizer.name = "adamw";
   config.optimizer.clip_gradient_norm = 0.5;
+  config.distributed.batch_norm_group = 3;  // several on each rank of two, whatever the batch
   config.distributed.accumulation_steps = 2;
   expect_recorded_equals_launched(config, device_);
 }

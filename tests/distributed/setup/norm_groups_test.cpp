@@ -11,7 +11,7 @@
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/single_value_norms.h"
-#include "lockstep/data/loading/sampler.h"
+#include "lockstep/data/loading/batch_groups.h"
 
 namespace lockstep {
 namespace {
@@ -26,6 +26,11 @@ int64_t counted(const Config& config, int64_t train_images, int64_t world_size) 
   const int64_t steps = config.distributed.accumulation_steps;
   for (int64_t first = 0; first < train_images; first += config.batch_size) {
     const int64_t batch = std::min(config.batch_size, train_images - first);
+    if (norm_group(config, true) > 0) {
+      const ImageGroups groups = groups_of_batch(batch, norm_group(config, true));
+      for (int64_t g = 0; g < groups.count; ++g) smallest = std::min(smallest, groups.size(g));
+      continue;
+    }
     for (int64_t m = 0; m < steps; ++m) {
       int64_t together = 0;
       for (int64_t rank = 0; rank < world_size; ++rank) {
@@ -44,7 +49,9 @@ int64_t counted(const Config& config, int64_t train_images, int64_t world_size) 
 
 TEST(NormGroups, TheSmallestIsThatOfTheBatchesAsTheyAreCut) {
   Config config;
-  for (const BatchNormMode mode : {BatchNormMode::kLocal, BatchNormMode::kSync}) {
+  config.distributed.batch_norm_group = 3;
+  for (const BatchNormMode mode :
+       {BatchNormMode::kGroup, BatchNormMode::kLocal, BatchNormMode::kSync}) {
     config.distributed.batch_norm = mode;
     for (config.batch_size = 1; config.batch_size <= 13; ++config.batch_size) {
       for (const int64_t images : {1, 2, 5, 12, 13, 27}) {
@@ -77,6 +84,7 @@ class SingleValues : public testing::Test {
     config_.model.name = "resnet18";
     config_.model.stem = ModelStem::kImagenet;
     config_.batch_size = 2;
+    config_.distributed.batch_norm = BatchNormMode::kLocal;
     info_.channels = 3;
     info_.height = info_.width = 32;
     info_.class_names = {"a", "b"};
@@ -123,7 +131,7 @@ TEST_F(SingleValues, AreThoseOfNormsWhosePlanesAreOnePixel) {
 TEST_F(SingleValues, AreRefusedWithWhatMendsThem) {
   EXPECT_THAT(refusal(30, 2),
               AllOf(HasSubstr("layer4.0.bn1 and 4 more norms"),
-                    HasSubstr("distributed.batch_norm=sync"),
+                    HasSubstr("distributed.batch_norm=group, or distributed.batch_norm=sync"),
                     HasSubstr("batch_size=5,"),  // of 4 the last batch would have 2 images
                     HasSubstr("model.stem=auto")));
   config_.distributed.batch_norm = BatchNormMode::kSync;
@@ -146,6 +154,15 @@ TEST_F(SingleValues, OfTheLastBatchAndOfMicroSlicesCountToo) {
   config_.batch_size = 1;
   config_.distributed.accumulation_steps = 1;
   EXPECT_THAT(refusal(32, 1), Not(HasSubstr("batch_norm=sync")));
+}
+
+TEST_F(SingleValues, GroupsOfOneImageAreRefused) {
+  config_.distributed.batch_norm = BatchNormMode::kGroup;
+  EXPECT_EQ(refusal(30, 2), "");
+  config_.distributed.batch_norm_group = 1;
+  EXPECT_THAT(refusal(30, 2),
+              AllOf(HasSubstr("where a group has one image"),
+                    HasSubstr("distributed.batch_norm_group=16")));
 }
 
 TEST_F(SingleValues, FrozenNormsAndOtherModelsAreNoMatter) {

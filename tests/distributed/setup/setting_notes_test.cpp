@@ -115,7 +115,17 @@ TEST(SettingNotes, WhatCannotTakeEffectIsTold) {
       {{"model.stem=imagenet"}, "note: model.stem=imagenet: no effect, since resnet20"},
       {{"model.head=compact"}, "no effect, since resnet20"},
       {{"distributed.batch_norm=sync", "distributed.accumulation_steps=2"}, "one micro-slice"},
-      {{"distributed.accumulation_steps=65"}, "a rank has 64 images of a batch"},
+      {{"distributed.batch_norm=local"}, "the result depends on the number of ranks"},
+      {{"distributed.batch_norm=sync", "distributed.batch_norm_group=8"},
+       "note: distributed.batch_norm_group=8: no effect, since distributed.batch_norm is sync"},
+      {{"distributed.batch_norm_group=128"},
+       "note: distributed.batch_norm_group=128: a batch of 128 images is 1 group: 1 of the 2 ranks "
+       "have nothing to do; batch_size=256 or distributed.batch_norm_group=64 gives each of them a "
+       "group"},
+      {{"batch_size=48"}, "is 3 groups: 1 of the 2 ranks have 2, the others wait for them with 1"},
+      {{"distributed.accumulation_steps=5"}, "a rank has 4 groups of a batch"},
+      {{"distributed.batch_norm=sync", "distributed.accumulation_steps=65"},
+       "a rank has 64 images of a batch"},
       {{"precision=tf32"}, "no effect on CPUs"},
       {{"batch_size=801"}, "note: batch_size=801: an epoch is one update, of all 800 training"},
       {{"data.max_train_images=800"}, "there are 800 training images"},
@@ -197,6 +207,7 @@ TEST(SettingNotes, TheImagesDecideToo) {
   run = kUsual;
   run.has_norms = false;
   EXPECT_THAT(notes({"distributed.batch_norm=sync"}, run), ElementsAre(HasSubstr("no batch norm")));
+  EXPECT_THAT(notes({"batch_size=48"}, run), IsEmpty());
   run = kUsual;
   run.own_model = true;
   EXPECT_THAT(notes({"model.name=mine", "model.stem=cifar"}, run),

@@ -39,6 +39,39 @@ TEST_P(RanksTraining, StepsOnManyRanksEqualOne) {
   });
 }
 
+// By default: norms over fixed groups. Six of them, of 16 and 17 images, so that on seven ranks one
+// has none; and a batch that is one group.
+TEST_P(RanksTraining, StepsWithNormsOverGroupsOnManyRanksEqualOne) {
+  on_every_rank([](Session& session) {
+    const Topology& topology = session.topology();
+    const Config config;
+    ASSERT_EQ(config.distributed.batch_norm, BatchNormMode::kGroup);
+    const auto gradients = cpu_channel(session);
+    TrainingRank together(config, *gradients, nullptr);
+    const auto images = [](int64_t step) { return step == 2 ? 20 : 101; };
+    std::vector<StepResult> steps;
+    for (int64_t step = 0; step < 3; ++step) {
+      steps.push_back(together.run(
+          global_batch(images(step), step), topology.rank, topology.world_size, step, 1e-4));
+    }
+    for (const int64_t accumulation_steps : {1, 4}) {
+      run_in_process(1, [&](InProcessRank& alone) {
+        Config other = config;
+        other.distributed.accumulation_steps = accumulation_steps;
+        TrainingRank training(other, *alone.gradients, nullptr);
+        for (int64_t step = 0; step < 3; ++step) {
+          const StepResult expected =
+              training.run(global_batch(images(step), step), 0, 1, step, 1e-4);
+          const StepResult& result = steps[static_cast<size_t>(step)];
+          EXPECT_EQ(result.images, expected.images);
+          EXPECT_NEAR(result.loss_sum / expected.loss_sum, 1.0, 1e-5);
+        }
+        expect_close(together.state().weights, training.state().weights, 5e-3, "weights");
+      });
+    }
+  });
+}
+
 // With everything on that draws random numbers: mixing, random erasing, stochastic depth.
 TEST_P(RanksTraining, ARegularisedStepOnManyRanksEqualsOne) {
   on_every_rank([](Session& session) {

@@ -18,10 +18,12 @@
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/training/optimizer.h"
 #include "lockstep/core/weights/weights.h"
+#include "lockstep/data/loading/batch_groups.h"
 #include "lockstep/data/loading/sampler.h"
 #include "lockstep/distributed/comm/communicator.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/training/classification_loss.h"
 #include "lockstep/distributed/training/statistics_exchange.h"
 #include "lockstep/distributed/training/training_step.h"
@@ -41,17 +43,14 @@ inline Batch global_batch(int64_t size, int64_t number) {
   return batch;
 }
 
-inline Batch slice_of(const Batch& global,
-                      int rank,
-                      int world_size,
-                      bool channels_last,
-                      at::ScalarType dtype = at::kFloat) {
-  const IndexRange range = contiguous_part(global.global_size, rank, world_size);
+inline Batch slice_of(
+    const Batch& global, int rank, int world_size, at::ScalarType dtype, int64_t norm_group) {
+  const IndexRange range =
+      images_of(run_of_groups(groups_of_batch(global.global_size, norm_group), rank, world_size));
   Batch batch;
   batch.images = global.images.narrow(0, range.begin, range.size())
                      .to(dtype)
-                     .contiguous(channels_last ? at::MemoryFormat::ChannelsLast
-                                               : at::MemoryFormat::Contiguous);
+                     .contiguous(at::MemoryFormat::ChannelsLast);
   batch.labels = global.labels.narrow(0, range.begin, range.size()).contiguous();
   batch.global_size = global.global_size;
   batch.first_position = range.begin;
@@ -96,7 +95,11 @@ inline Batch prepared_slice(
   SignalSource source(device);
   std::vector<int64_t> all(64);
   std::iota(all.begin(), all.end(), int64_t{0});
-  const EpochSampler sampler(all, config.batch_size, static_cast<uint64_t>(config.seed), 0);
+  const EpochSampler sampler(all,
+                             config.batch_size,
+                             static_cast<uint64_t>(config.seed),
+                             0,
+                             norm_group(config, /*has_norms=*/true));
   const IndexRange slice = sampler.slice(batch, rank, world_size);
   LoaderOptions options;
   options.format.device = device;
@@ -146,17 +149,19 @@ class TrainingRank {
                .exchange = exchange_.get(),
                .average = average_.get()},
               classification_loss(*model_, config.optimizer.label_smoothing),
-              options_for(config, graphs)) {
+              options_for(config, *model_, graphs)) {
     model_->train();
   }
 
   StepResult run(
       const Batch& global, int rank, int world_size, int64_t step, double learning_rate) {
-    const auto dtype = config_.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
-    return step_.run(
-        on_device(slice_of(global, rank, world_size, true, dtype)), step, learning_rate);
+    return step_.run(slice(global, rank, world_size), step, learning_rate);
   }
-  Batch on_device(Batch batch) const {
+  // A rank's, as this trainer takes it.
+  Batch slice(const Batch& global, int rank, int world_size) const {
+    const auto dtype = config_.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+    const int64_t group = norm_group(config_, has_learning_norms(*model_));
+    Batch batch = slice_of(global, rank, world_size, dtype, group);
     batch.images = batch.images.to(device_);
     batch.labels = batch.labels.to(device_);
     return batch;
@@ -188,8 +193,10 @@ class TrainingRank {
   }
 
  private:
-  static TrainingStepOptions options_for(const Config& config, bool graphs) {
-    TrainingStepOptions options = make_training_step_options(config);
+  static TrainingStepOptions options_for(const Config& config,
+                                         const ImageClassifier& model,
+                                         bool graphs) {
+    TrainingStepOptions options = make_training_step_options(config, model);
     options.graphs = graphs;
     return options;
   }

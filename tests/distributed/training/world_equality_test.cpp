@@ -18,20 +18,30 @@ Config sync_config() {
   return config;
 }
 
+Config group_config() {
+  Config config = sync_config();
+  config.distributed.batch_norm = BatchNormMode::kGroup;
+  config.distributed.batch_norm_group = 6;  // eight groups
+  return config;
+}
+
 struct Outcome {
   StepResult step;
   NamedTensors gradients, weights;
 };
 
-// One step from `state` at each world size.
-Outcome one_step(const Config& config, const TrainingState& state, int world_size, int64_t number) {
+// One step from `state`.
+Outcome one_step(const Config& config,
+                 const TrainingState& state,
+                 int world_size,
+                 const Batch& batch) {
   Outcome outcome;
   run_in_process(world_size, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
-    TrainingRank training(config, *rank.gradients, rank.statistics.get());
+    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
+    TrainingRank training(config, *rank.gradients, sync ? rank.statistics.get() : nullptr);
     training.restore(state);
-    const StepResult step =
-        training.run(global_batch(kBatch, number), rank.rank, world_size, number, 0.05);
+    const StepResult step = training.run(batch, rank.rank, world_size, 0, 0.05);
     if (rank.rank == 0) outcome = {step, training.gradients(), training.state().weights};
   });
   return outcome;
@@ -43,7 +53,8 @@ std::vector<TrainingState> saved_states(const Config& config,
   std::vector<TrainingState> states;
   run_in_process(1, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
-    TrainingRank training(config, *rank.gradients, rank.statistics.get());
+    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
+    TrainingRank training(config, *rank.gradients, sync ? rank.statistics.get() : nullptr);
     for (int64_t i = 0; i < count; ++i) {
       states.push_back(training.state());
       for (int64_t s = 0; s < steps_between; ++s)
@@ -53,14 +64,13 @@ std::vector<TrainingState> saved_states(const Config& config,
   return states;
 }
 
-TEST(WorldEquality, OneStepFromSavedStatesEqualsOneRank) {
-  const Config config = sync_config();
+void expect_one_step_equals_one_ranks(const Config& config) {
   const auto states = saved_states(config, 5, 4);
   for (size_t i = 0; i < states.size(); ++i) {
-    const Outcome alone = one_step(config, states[i], 1, 100 + static_cast<int64_t>(i));
+    const Batch batch = global_batch(kBatch, 100 + static_cast<int64_t>(i));
+    const Outcome alone = one_step(config, states[i], 1, batch);
     for (int world_size : {2, 4}) {
-      const Outcome together =
-          one_step(config, states[i], world_size, 100 + static_cast<int64_t>(i));
+      const Outcome together = one_step(config, states[i], world_size, batch);
       EXPECT_NEAR(together.step.loss_sum / alone.step.loss_sum, 1.0, 1e-5);
       EXPECT_EQ(together.step.images, alone.step.images);
       const std::string what =
@@ -68,6 +78,53 @@ TEST(WorldEquality, OneStepFromSavedStatesEqualsOneRank) {
       expect_close(together.gradients, alone.gradients, 1e-5, what + ", gradient");
       expect_close(together.weights, alone.weights, 1e-5, what + ", weights");
     }
+  }
+}
+
+TEST(WorldEquality, OneStepFromSavedStatesEqualsOneRank) {
+  expect_one_step_equals_one_ranks(sync_config());
+}
+
+TEST(WorldEquality, OneStepWithNormsOverGroupsEqualsOneRank) {
+  expect_one_step_equals_one_ranks(group_config());
+}
+
+TEST(WorldEquality, NormsOverGroupsAreTheSumOfGroupsByThemselves) {
+  Config config = group_config();
+  const auto states = saved_states(config, 1, 2);
+  const Batch whole = global_batch(kBatch, 9);
+  const Outcome together = one_step(config, states[0], 1, whole);
+  // Each group as a batch of its own, normalised whole; gradients are divided by its images.
+  config.distributed.batch_norm = BatchNormMode::kLocal;
+  NamedTensors sums;
+  double loss = 0;
+  for (int64_t group = 0; group < 8; ++group) {
+    Batch batch = whole;
+    batch.images = whole.images.narrow(0, 6 * group, 6);
+    batch.labels = whole.labels.narrow(0, 6 * group, 6);
+    batch.global_size = 6;
+    const Outcome alone = one_step(config, states[0], 1, batch);
+    loss += alone.step.loss_sum;
+    for (size_t i = 0; i < alone.gradients.size(); ++i) {
+      const auto& [name, gradient] = alone.gradients[i];
+      if (group == 0) sums.emplace_back(name, torch::zeros_like(gradient));
+      sums[i].second.add_(gradient / 8);
+    }
+  }
+  EXPECT_NEAR(together.step.loss_sum / loss, 1.0, 1e-6);
+  expect_close(together.gradients, sums, 1e-5, "gradient");
+}
+
+TEST(WorldEquality, MicroSlicesOfWholeGroupsChangeNothing) {
+  Config config = group_config();
+  const auto states = saved_states(config, 1, 2);
+  const Outcome at_once = one_step(config, states[0], 1, global_batch(kBatch, 9));
+  for (const int64_t steps : {3, 20}) {
+    config.distributed.accumulation_steps = steps;
+    const Outcome in_parts = one_step(config, states[0], 1, global_batch(kBatch, 9));
+    EXPECT_NEAR(in_parts.step.loss_sum / at_once.step.loss_sum, 1.0, 1e-6);
+    expect_close(in_parts.gradients, at_once.gradients, 1e-5, "gradient");
+    expect_close(in_parts.weights, at_once.weights, 1e-5, "weights");
   }
 }
 
@@ -102,9 +159,9 @@ TEST(WorldEquality, FrozenPartsStayAsTheyAreAtAnyNumberOfRanks) {
   for (auto& [name, tensor] : state.optimizer) {  // momentum of what is frozen would move it
     if (name.starts_with("momentum/conv1") || name.starts_with("momentum/layer1")) tensor.fill_(1);
   }
-  const Outcome alone = one_step(config, state, 1, 50);
+  const Outcome alone = one_step(config, state, 1, global_batch(kBatch, 50));
   for (int world_size : {1, 2, 4}) {
-    const Outcome outcome = one_step(config, state, world_size, 50);
+    const Outcome outcome = one_step(config, state, world_size, global_batch(kBatch, 50));
     expect_close(outcome.gradients, alone.gradients, 1e-5, "gradient");
     expect_close(outcome.weights, alone.weights, 1e-5, "weights");
     for (size_t i = 0; i < outcome.weights.size(); ++i) {
