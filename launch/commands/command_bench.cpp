@@ -265,7 +265,7 @@ void bench_model(const BenchOptions& options,
   if (traced) {
     const auto steps = [&] { run_steps(step, batches, kTracedSteps); };
     if (topology.rank == 0) {
-      timeline = chrome_timeline(steps);
+      timeline = chrome_timeline(steps, device.device.is_cuda());
     } else {
       steps();
     }
