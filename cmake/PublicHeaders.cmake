@@ -45,8 +45,9 @@ set(lockstep_public_headers
   data/image_set/image_source.h
   data/image_set/train_validation_split.h
   data/loading/augmentation.h
-  data/loading/batch_groups.h
+  data/loading/batch_cut.h
   data/loading/batch_loader.h
+  data/loading/index_range.h
   data/loading/mixing.h
   data/loading/sampler.h
   distributed/comm/communicator.h

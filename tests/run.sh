@@ -89,7 +89,7 @@ elif [[ $quick == no ]] && grep -q '^LOCKSTEP_CUDA_FOUND:INTERNAL=ON' build/CMak
   build no-cuda
   # Long tests that drive the same program once more are left out.
   run_tests no-cuda build-no-cuda --label-regex '^(cpu|mpi)$' --exclude-regex \
-    'Torchvision|Pillow|PictureSet|Faults|TrainingRuns|TrainedWeights|SetMatching|Output$|Environment$|OneProcess|Advice|InABrowser'
+    'Torchvision|Pillow|PictureSet|Faults|TrainingRuns|TrainedWeights|SetMatching|Reproducible|Output$|Environment$|OneProcess|Advice|InABrowser'
 fi
 stage
 

@@ -115,6 +115,9 @@ struct DistributedConfig {
   int64_t bucket_bytes = 4 << 20;  // of gradient per all-reduce
   int64_t accumulation_steps = 1;  // micro-slices a rank cuts its slice of the global batch into
   GraphUse graphs = GraphUse::kAutomatic;
+  bool reproducible = false;  // the same bits at any number of ranks, up to virtual_shards
+  int64_t virtual_shards =
+      8;  // what reproducible mode cuts a batch into, to be computed one by one
   bool allow_shared_gpu = false;  // for tests: several ranks on one GPU
 };
 

@@ -286,6 +286,15 @@ Fields distributed_fields() {
                                        "on GPUs: record a training step as a CUDA graph once, and "
                                        "replay it",
                                        kNotInDigest),
+      joined_later(flag<kDistributed, &D::reproducible>(
+          "distributed.reproducible",
+          "the same bits at any number of ranks, up to distributed.virtual_shards")),
+      joined_later(
+          number<kDistributed, &D::virtual_shards>("distributed.virtual_shards",
+                                                   kPositiveCount,
+                                                   "with distributed.reproducible: runs of groups "
+                                                   "that a batch is cut into, each computed by "
+                                                   "itself")),
       flag<kDistributed, &D::allow_shared_gpu>("distributed.allow_shared_gpu",
                                                "for tests: several ranks on one GPU"),
   };

@@ -7,21 +7,8 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/random/random.h"
-#include "lockstep/data/loading/batch_groups.h"
 
 namespace lockstep {
-
-IndexRange contiguous_part(int64_t total, int64_t part, int64_t num_parts) {
-  LOCKSTEP_CHECK(total >= 0 && part >= 0 && part < num_parts,
-                 "part {} of {} of {} items",
-                 part,
-                 num_parts,
-                 total);
-  const int64_t small = total / num_parts;
-  const int64_t num_larger = total % num_parts;
-  const int64_t begin = part * small + std::min(part, num_larger);
-  return {begin, begin + small + (part < num_larger ? 1 : 0)};
-}
 
 std::vector<int64_t> epoch_permutation(uint64_t seed, int64_t epoch, int64_t n) {
   LOCKSTEP_CHECK(
@@ -43,10 +30,10 @@ EpochSampler::EpochSampler(std::vector<int64_t> indices,
                            int64_t batch_size,
                            uint64_t seed,
                            int64_t epoch,
-                           int64_t group_size)
+                           const BatchCut& cut)
     : order_(epoch_permutation(seed, epoch, static_cast<int64_t>(indices.size()))),
       batch_size_(batch_size),
-      group_size_(group_size) {
+      cut_(cut) {
   LOCKSTEP_CHECK(batch_size >= 1, "a global batch of {} images", batch_size);
   for (int64_t& position : order_) position = indices[position];
 }
@@ -61,8 +48,7 @@ int64_t EpochSampler::batch_size(int64_t batch) const {
 }
 
 IndexRange EpochSampler::slice(int64_t batch, int64_t rank, int64_t world_size) const {
-  return images_of(
-      run_of_groups(groups_of_batch(batch_size(batch), group_size_), rank, world_size));
+  return slice_of_batch(batch_size(batch), cut_, rank, world_size);
 }
 
 std::vector<int64_t> EpochSampler::indices(int64_t batch, IndexRange positions) const {

@@ -46,7 +46,7 @@ std::vector<fs::path> checkpoint_folders(const std::string& run_directory) {
 
 struct Manifest {
   std::map<std::string, std::string> sha256;  // by file
-  std::string data_digest, best_sha256;
+  std::string data_digest, best_sha256, arithmetic;
 };
 
 void require_there(const std::string& path) {
@@ -66,8 +66,9 @@ Manifest read_manifest(const fs::path& folder) {
     object.at("format_version").get_to(version);
     if (version == kFormatVersion) {
       object.at("data_digest").get_to(manifest.data_digest);
-      if (object.contains("best_sha256"))  // older checkpoints lack it
-        object.at("best_sha256").get_to(manifest.best_sha256);
+      // Older checkpoints lack them.
+      if (object.contains("best_sha256")) object.at("best_sha256").get_to(manifest.best_sha256);
+      if (object.contains("arithmetic")) object.at("arithmetic").get_to(manifest.arithmetic);
       object.at("sha256").get_to(manifest.sha256);
     }
   } catch (const json::exception& error) {
@@ -109,6 +110,7 @@ CheckpointContents load_checkpoint(const fs::path& folder) {
   CheckpointContents contents;
   contents.data_digest = manifest.data_digest;
   contents.best_sha256 = manifest.best_sha256;
+  contents.arithmetic = manifest.arithmetic;
   verify(folder, manifest, [&](const std::string& name, std::string bytes) {
     const std::string path = (folder / name).string();
     if (name == "model.safetensors") {
@@ -244,7 +246,8 @@ void save_checkpoint(const std::string& run_directory,
                    {"step", contents.state.step},
                    {"epoch", contents.state.epoch},
                    {"data_digest", contents.data_digest},
-                   {"best_sha256", contents.best_sha256}};
+                   {"best_sha256", contents.best_sha256},
+                   {"arithmetic", contents.arithmetic}};
   for (const auto& [name, bytes] : files) manifest["sha256"][name] = sha256_hex(bytes);
 
   const fs::path folder =

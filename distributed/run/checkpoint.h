@@ -32,6 +32,7 @@ struct CheckpointContents {
   std::string config_json;  // as run
   std::string data_digest;
   std::string best_sha256;  // of best.safetensors; empty: none yet, or not recorded
+  std::string arithmetic;   // describe_arithmetic(); empty: not recorded
 };
 
 // The optimizer's flat state cut into one tensor a parameter, and back. restore_optimizer throws

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/weights/initial_weights.h"
@@ -11,6 +12,7 @@
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/run/start_report.h"
 #include "lockstep/distributed/run/trainer_parts.h"
+#include "lockstep/distributed/setup/arithmetic.h"
 #include "lockstep/distributed/setup/graph_use.h"
 #include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/setting_notes.h"
@@ -26,7 +28,8 @@ TrainingLoopOptions make_training_loop_options(const Config& config, const Batch
           .report_every_steps = config.logging.every_steps,
           .wall_time_seconds = config.limits.wall_time_seconds,
           .restore_best = config.early_stopping.restore_best,
-          .views = config.validation.views};
+          .views = config.validation.views,
+          .fixed_evaluation_batches = config.distributed.reproducible};
 }
 
 void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
@@ -87,7 +90,7 @@ void make_model_and_step(TrainerParts& parts,
     step_options.graphs =
         records_steps(config, device.device, parts.communicator->backend(), is_own);
   });
-  parts.options.batches.norm_group = step_options.norm_group;
+  parts.options.batches.cut = step_options.cut;
   parts.parameters =
       std::make_unique<FlatParameters>(*parts.model, flat_options(config, parts.format()));
   parts.optimizer = make_optimizer(config.optimizer, *parts.parameters);
@@ -104,6 +107,26 @@ void make_model_and_step(TrainerParts& parts,
                         .average = parts.average.get()},
       classification_loss(*parts.model, config.optimizer.label_smoothing),
       step_options);
+}
+
+// Reproducible runs: what computes must be the same on all ranks and, in a run that goes on, as it
+// was.
+void require_same_arithmetic(ControlChannel& control,
+                             const std::string& arithmetic,
+                             const std::optional<CheckpointContents>& checkpoint) {
+  compare_ranks(control,
+                {{"what computes (distributed.reproducible)",
+                  arithmetic,
+                  "start the ranks on hosts of one kind, or set distributed.reproducible=false"}});
+  agree(control, "comparing with what computed the checkpoint", [&] {
+    if (!checkpoint || checkpoint->arithmetic == arithmetic) return;
+    throw_error(
+        ExitCode::kUsage,
+        "distributed.reproducible=true: the checkpoint was computed with {}; here it would "
+        "be {}: resume where it is the same, or train on in a new --run-dir from model.weights",
+        checkpoint->arithmetic.empty() ? "what is not recorded" : checkpoint->arithmetic,
+        arithmetic);
+  });
 }
 
 // Rank 0's model, optimizer and average, from its checkpoint or the weights to start from. Returns
@@ -164,7 +187,10 @@ Trainer make_trainer(const Config& config,
   auto made = std::make_unique<TrainerParts>(
       session, std::move(data), std::move(observers), std::move(options.stop_requested));
   TrainerParts& parts = *made;
-  set_math_mode(config.precision);
+  set_arithmetic(config);
+  const std::string arithmetic = describe_arithmetic(device);
+  if (config.distributed.reproducible)
+    require_same_arithmetic(session.control(), arithmetic, options.resume_from);
   const bool own = options.own_model != nullptr;
   parts.options = make_training_loop_options(config, format_for(config, device, own));
   make_channels(parts, config, device);
@@ -185,11 +211,12 @@ Trainer make_trainer(const Config& config,
       state);
   RunFilesOptions files = make_run_files_options(config, parts.data.info, options.run_directory);
   files.best_sha256 = best_sha256;
+  files.arithmetic = arithmetic;
   if (own) files.metadata["own_model"] = "true";
   parts.files = std::make_unique<RunFiles>(std::move(files), session.control());
 
   parts.report = describe_start(config, session.topology(), device, parts.data, *parts.parameters);
-  parts.report.norm_group = parts.options.batches.norm_group;
+  parts.report.cut = parts.options.batches.cut;
   parts.report.resumed_step = state.step;
   parts.report.resumed_epoch = state.epoch;
   parts.report.validation_batch_size = validation.size;

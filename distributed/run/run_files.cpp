@@ -46,7 +46,8 @@ void RunFiles::save(const ControlRecord& record,
                      .state = record.state,
                      .config_json = options_.config_json,
                      .data_digest = options_.data_digest,
-                     .best_sha256 = options_.best_sha256},
+                     .best_sha256 = options_.best_sha256,
+                     .arithmetic = options_.arithmetic},
                     options_.keep_checkpoints,
                     &whole_checkpoints_);
   });

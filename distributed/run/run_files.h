@@ -18,6 +18,7 @@ struct RunFilesOptions {
   std::map<std::string, std::string> metadata;  // of best.safetensors and last.safetensors
   std::string config_json;                      // as run, kept in checkpoints
   std::string data_digest;                      // likewise
+  std::string arithmetic;                       // likewise
   std::string best_sha256;       // of best.safetensors when a resumed run was saved; empty: unknown
   int64_t keep_checkpoints = 2;  // the newest ones
 };

@@ -10,7 +10,7 @@ namespace lockstep {
 TrainingStepOptions make_training_step_options(const Config& config, const ImageClassifier& model) {
   return {.seed = static_cast<uint64_t>(config.seed),
           .accumulation_steps = config.distributed.accumulation_steps,
-          .norm_group = norm_group(config, has_learning_norms(model)),
+          .cut = batch_cut(config, has_learning_norms(model)),
           .clip_gradient_norm = config.optimizer.clip_gradient_norm};
 }
 

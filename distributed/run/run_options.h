@@ -15,7 +15,7 @@
 namespace lockstep {
 
 TrainingStepOptions make_training_step_options(const Config& config, const ImageClassifier& model);
-// Slices are runs of images; where the model normalises over groups, the caller says so.
+// How batches are cut hangs on the model too: the caller says it.
 EpochBatchesOptions make_epoch_batches_options(const Config& config, const BatchFormat& format);
 RunControlOptions make_run_control_options(const Config& config, int64_t updates_per_epoch);
 // `directory`: empty for a run that is not kept.

@@ -81,7 +81,8 @@ EvaluationResult TrainerParts::evaluate_indices(Split split,
       .labels = split == Split::kTrain ? data.train_labels : data.test_labels,
       .split = split,
       .indices = indices,
-      .views = options.views};
+      .views = options.views,
+      .fixed_batches = options.fixed_evaluation_batches};
   const int64_t batch_size = control->state().validation_batch_size;
   EvaluationResult result;
   model->eval();

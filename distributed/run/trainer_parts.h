@@ -31,6 +31,7 @@ struct TrainingLoopOptions {
   double wall_time_seconds = 0;  // 0 = no limit
   bool restore_best = true;      // test the best weights, not the last ones
   EvaluationViews views = EvaluationViews::kOne;
+  bool fixed_evaluation_batches = false;  // EvaluationImages::fixed_batches
 };
 
 // Made by make_trainer in the order of the members, which is the order in which they need one

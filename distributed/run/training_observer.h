@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/distributed/run/end_reason.h"
 #include "lockstep/distributed/training/predictions.h"
 
@@ -20,7 +21,7 @@ struct StartReport {
   int64_t num_classes = 0;
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t batch_size = 0, updates_per_epoch = 0, epochs = 0;
-  int64_t norm_group = 0;  // images of the groups of which slices are runs; 0: they are of images
+  BatchCut cut;                       // what ranks' slices are runs of
   int64_t validation_batch_size = 0;  // images a rank evaluates at once
   double ema_decay = 0;               // of the averaged weights that are validated; 0 = none are
   int64_t resumed_step = 0;           // 0 = fresh

@@ -12,7 +12,6 @@
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/single_value_norms.h"
-#include "lockstep/data/loading/batch_groups.h"
 
 namespace lockstep {
 namespace {
@@ -23,7 +22,7 @@ int64_t smallest_part(int64_t total, int64_t num_parts) {
 }
 
 int64_t smallest_group(int64_t batch, const Config& config, int64_t world_size) {
-  const int64_t group = norm_group(config, true);
+  const int64_t group = batch_cut(config, true).group_size;
   if (group > 0) return batch / groups_of_batch(batch, group).of;
   const int64_t steps = config.distributed.accumulation_steps;
   if (config.distributed.batch_norm == BatchNormMode::kLocal)
@@ -51,9 +50,10 @@ std::vector<std::string> remedies(const Config& config,
   other.distributed.batch_norm = BatchNormMode::kGroup;
   other.distributed.batch_norm_group = DistributedConfig{}.batch_norm_group;
   if (mends(other)) {
-    found.push_back(norm_group(config, true) > 0
-                        ? fmt::format("distributed.batch_norm_group={}", norm_group(other, true))
-                        : "distributed.batch_norm=group");
+    found.push_back(
+        config.distributed.batch_norm == BatchNormMode::kGroup
+            ? fmt::format("distributed.batch_norm_group={}", other.distributed.batch_norm_group)
+            : "distributed.batch_norm=group");
   }
   other = config;
   other.distributed.batch_norm = BatchNormMode::kSync;
@@ -79,10 +79,11 @@ bool has_learning_norms(const ImageClassifier& model) {
   });
 }
 
-int64_t norm_group(const Config& config, bool has_norms) {
+BatchCut batch_cut(const Config& config, bool has_norms) {
   const DistributedConfig& distributed = config.distributed;
   const bool groups = has_norms && distributed.batch_norm == BatchNormMode::kGroup;
-  return groups ? distributed.batch_norm_group : 0;
+  return {.group_size = groups ? distributed.batch_norm_group : 0,
+          .num_shards = distributed.reproducible ? distributed.virtual_shards : 0};
 }
 
 int64_t smallest_norm_group(const Config& config, int64_t train_images, int64_t world_size) {
@@ -108,7 +109,7 @@ void refuse_single_values(ImageClassifier& model,
   const bool in_every_batch =
       smallest_group(std::min(config.batch_size, train_images), config, world_size) == 1;
   const bool in_micro_slices =
-      config.distributed.accumulation_steps > 1 && norm_group(config, true) == 0;
+      config.distributed.accumulation_steps > 1 && batch_cut(config, true).group_size == 0;
   const std::map<BatchNormMode, const char*> having{
       {BatchNormMode::kGroup, "a group has"},
       {BatchNormMode::kSync, "all ranks together have"},

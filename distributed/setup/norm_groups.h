@@ -8,16 +8,15 @@
 #include "lockstep/core/config/config.h"
 #include "lockstep/core/nn/module_forward.h"
 #include "lockstep/data/image_set/image_file.h"
+#include "lockstep/data/loading/batch_cut.h"
 
 namespace lockstep {
 
 // Has it batch norm that learns from batches?
 bool has_learning_norms(const ImageClassifier& model);
 
-// Images of the groups that batch norm normalises each on its own, and of which ranks' slices and
-// micro-slices are runs (batch_groups.h). 0: it does not normalise over groups, and they are runs
-// of images.
-int64_t norm_group(const Config& config, bool has_norms);
+// How global batches are cut, into groups if batch norm normalises over groups.
+BatchCut batch_cut(const Config& config, bool has_norms);
 
 // The fewest images, but not none, that batch norm normalises together in any update of an epoch:
 // a group's, or those of one rank's micro-slice, with distributed.batch_norm=sync of all ranks'.

@@ -7,7 +7,7 @@
 
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/training/ema.h"
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/setting_rules.h"
 
@@ -126,7 +126,7 @@ SettingRule model_rule(const char* key, bool (*follows)(const ModelEntry&, const
 // Slices are runs of whole groups.
 std::string groups_and_ranks(const Config& config, const RunSituation& run) {
   const int64_t size = config.distributed.batch_norm_group;
-  if (norm_group(config, run.has_norms) == 0) {
+  if (batch_cut(config, run.has_norms).group_size == 0) {
     if (size == DistributedConfig{}.batch_norm_group || !run.has_norms) return "";
     return fmt::format("no effect, since distributed.batch_norm is {}",
                        name_of(config.distributed.batch_norm));
@@ -177,7 +177,7 @@ std::vector<SettingRule> model_rules() {
        [](const Config& config, const RunSituation& run) -> std::string {
          const bool local = config.distributed.batch_norm == BatchNormMode::kLocal;
          const int64_t steps = config.distributed.accumulation_steps;
-         if (!run.has_norms || norm_group(config, true) > 0) return "";
+         if (!run.has_norms || config.distributed.batch_norm == BatchNormMode::kGroup) return "";
          if (steps > 1)
            return fmt::format(
                "it spans one micro-slice of each rank, not the whole batch "
@@ -237,6 +237,43 @@ std::string never_between_epochs(const Config& config, const RunSituation& run) 
   return fmt::format("no effect: every epoch's end saves, after {} updates", epoch);
 }
 
+int64_t shards_of_full_batch(const Config& config, const RunSituation& run) {
+  return shards_of_batch(std::min(config.batch_size, run.train_images),
+                         batch_cut(config, run.has_norms));
+}
+
+std::string not_reproducible(const Config& config, const RunSituation& run) {
+  if (!config.distributed.reproducible) return "";
+  const BatchNormMode norm = config.distributed.batch_norm;
+  if (run.has_norms && norm != BatchNormMode::kGroup) {
+    return fmt::format("distributed.batch_norm={} {}: set distributed.batch_norm=group",
+                       name_of(norm),
+                       norm == BatchNormMode::kLocal
+                           ? "depends on the number of ranks"
+                           : "has no order of its sums that ranks do not change");
+  }
+  if (config.validation.batch_size == 0)
+    return "validation.batch_size=auto depends on the memory that is free: set a number";
+  const int64_t shards = shards_of_full_batch(config, run);
+  if (run.world_size <= shards) return "";
+  return fmt::format(
+      "a batch of {} images is {} virtual shards, fewer than the {} ranks: start at most {}, or "
+      "raise {}",
+      std::min(config.batch_size, run.train_images),
+      shards,
+      run.world_size,
+      shards,
+      shards == config.distributed.virtual_shards ? "distributed.virtual_shards" : "batch_size");
+}
+
+std::string shards_and_groups(const Config& config, const RunSituation& run) {
+  if (!config.distributed.reproducible) return "no effect, since distributed.reproducible is false";
+  const int64_t shards = shards_of_full_batch(config, run);
+  return shards == config.distributed.virtual_shards
+             ? ""
+             : fmt::format("a batch has {} groups, and so many shards", shards);
+}
+
 std::vector<SettingRule> running_rules() {
   return {
       {{"precision"},
@@ -248,10 +285,14 @@ std::vector<SettingRule> running_rules() {
        [](const Config&, const RunSituation& run) {
          return run.world_size > 1 ? "" : "no effect, since one rank sends nothing";
        }},
+      {{"distributed.reproducible"}, not_reproducible, Weight::kRefuse},
+      {{"distributed.virtual_shards"}, shards_and_groups},
       {{"distributed.accumulation_steps"},
        [](const Config& config, const RunSituation& run) {
+         if (config.distributed.reproducible)
+           return std::string("no effect, since distributed.reproducible computes shard by shard");
          const int64_t batch = std::min(config.batch_size, run.train_images);
-         const int64_t group = norm_group(config, run.has_norms);
+         const int64_t group = batch_cut(config, run.has_norms).group_size;
          const int64_t all = groups_of_batch(batch, group).count;
          const int64_t most = (all + run.world_size - 1) / run.world_size;
          return config.distributed.accumulation_steps <= most

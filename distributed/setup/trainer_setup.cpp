@@ -1,18 +1,9 @@
 #include "lockstep/distributed/setup/trainer_setup.h"
 
-#include <ATen/Context.h>
-
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 
 namespace lockstep {
-
-void set_math_mode(Precision precision) {
-  at::globalContext().setAllowTF32CuBLAS(precision == Precision::kTf32);
-  at::globalContext().setAllowTF32CuDNN(precision == Precision::kTf32);
-  // By timing; other sums, then, than by its tables, but up to a sixth faster.
-  at::globalContext().setBenchmarkCuDNN(true);
-}
 
 at::ScalarType compute_dtype(Precision precision) {
   return precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;

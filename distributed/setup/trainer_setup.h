@@ -10,10 +10,6 @@
 
 namespace lockstep {
 
-// Allows TF32 for `tf32` alone (cuBLAS and cuDNN), and has cuDNN choose its algorithms by timing
-// them, for every shape that comes.
-void set_math_mode(Precision precision);
-
 // What images and activations are computed in: bfloat16 or float32.
 at::ScalarType compute_dtype(Precision precision);
 

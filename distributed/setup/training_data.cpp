@@ -34,7 +34,7 @@ EpochBatches::EpochBatches(const TrainingData& data,
                            int64_t epoch,
                            int64_t first,
                            const Topology& topology)
-    : sampler_(data.split.train, options.batch_size, options.seed, epoch, options.norm_group),
+    : sampler_(data.split.train, options.batch_size, options.seed, epoch, options.cut),
       loader_(*data.source,
               data.info,
               data.train_labels,

@@ -29,7 +29,7 @@ at::Tensor first_training_images(const TrainingData& data, int64_t n);
 
 struct EpochBatchesOptions {
   int64_t batch_size = 128;  // global
-  int64_t norm_group = 0;    // images of the groups of which slices are runs (batch_groups.h)
+  BatchCut cut;              // what slices are runs of
   uint64_t seed = 1;         // of permutation, augmentation and mixing, each with the epoch
   int64_t prefetch_batches = 2;
   AugmentationConfig augmentation;

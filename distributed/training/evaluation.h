@@ -27,6 +27,9 @@ struct EvaluationImages {
   Split split = Split::kTest;
   std::span<const int64_t> indices;  // within the split; equal on every rank
   EvaluationViews views = EvaluationViews::kOne;
+  // Batches are consecutive parts of all indices, and a rank takes whole ones: the result has the
+  // same bits at any number of ranks. Else each rank cuts its own even part.
+  bool fixed_batches = false;
 };
 
 // Rank r takes the r-th contiguous part of the indices, in batches of `batch_size` in `format`;

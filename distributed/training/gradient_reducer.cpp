@@ -151,12 +151,16 @@ void GradientReducer::begin_backward(bool last) {
     impl_->missing[b] = impl_->parameters.buckets()[b].num_parameters;
 }
 
-void GradientReducer::finish_update() {
+void GradientReducer::finish_own() {
   impl_->move_all_waiting();
   for (size_t i = 0; i < impl_->filled.size(); ++i) {
     const FlatEntry& entry = impl_->parameters.entries()[i];
     if (!impl_->filled[i] && !entry.frozen) entry.gradient.zero_();
   }
+}
+
+void GradientReducer::finish_update() {
+  finish_own();
   while (impl_->next_bucket < impl_->num_buckets()) impl_->start_bucket();
   for (auto& work : impl_->pending) work->wait();
   impl_->pending.clear();

@@ -14,7 +14,7 @@ namespace lockstep {
 // float32 gradient buffer (added, from the second micro-slice of an update on), and when a bucket
 // is complete in the last micro-slice its all-reduce starts. Buckets start in one fixed order on
 // all ranks. Works with any torch::nn::Module taken over by FlatParameters. Order of calls, as a
-// regular expression: (begin_update begin_backward+ finish_update)*.
+// regular expression: (begin_update begin_backward+ (finish_update | finish_own))*.
 class GradientReducer {
  public:
   // Parameters and communicator must outlive it; no other reducer may hook the same parameters.
@@ -35,6 +35,8 @@ class GradientReducer {
   // started, waits for everything. After it the flat gradient holds the sum over ranks and
   // micro-slices.
   void finish_update();
+  // Instead of it, where the caller sums over ranks: the flat gradient then holds this rank's own.
+  void finish_own();
 
  private:
   struct Impl;

@@ -12,7 +12,7 @@
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/training/update_decision.h"
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/distributed/training/shard_sums.h"
 #include "lockstep/distributed/training/step_graphs.h"
 #include "lockstep/distributed/training/update_link.h"
 
@@ -73,6 +73,7 @@ TrainingStep::TrainingStep(const TrainingStepParts& parts,
   const at::Device device = parts.parameters.master().device();
   decision_ = std::make_unique<UpdateDecision>(device, options.clip_gradient_norm);
   link_ = std::make_unique<UpdateLink>(device, kNumInputs, kNumResults);
+  if (options.cut.num_shards > 0) shard_sums_ = std::make_unique<ShardSums>(parts.communicator);
   if (options.graphs && device.is_cuda()) graphs_ = std::make_unique<StepGraphs>(device);
 }
 
@@ -106,15 +107,42 @@ void TrainingStep::enqueue(const Batch& batch,
 // step is read from link_->inputs() there.
 void TrainingStep::compute(const Batch& batch, int64_t step, double learning_rate) {
   const IndexRange slice{batch.first_position, batch.first_position + batch.images.size(0)};
-  const ImageGroups groups = groups_at(batch.global_size, options_.norm_group, slice);
+  const IndexRange shards = shards_at(batch.global_size, options_.cut, slice);
+  if (shard_sums_) {
+    sum_shards(batch, step, shards);
+  } else {
+    sum_micro_slices(batch, step, shards);
+  }
+  update(learning_rate);
+}
+
+void TrainingStep::sum_micro_slices(const Batch& batch, int64_t step, const IndexRange& shards) {
+  const int64_t steps = options_.accumulation_steps;
   reducer_.begin_update();
-  for (int64_t m = 0; m < options_.accumulation_steps; ++m) {
-    const ImageGroups part = run_of_groups(groups, m, options_.accumulation_steps);
-    accumulate(batch, part, step, m == options_.accumulation_steps - 1);
+  for (int64_t m = 0; m < steps; ++m) {
+    const IndexRange part = contiguous_part(shards.size(), m, steps);
+    const ImageGroups groups = groups_of_shards(
+        batch.global_size, options_.cut, {shards.begin + part.begin, shards.begin + part.end});
+    accumulate(batch, groups, step, m == steps - 1);
   }
   reducer_.extras().narrow(0, kImages, 2).copy_(link_->inputs().narrow(0, kOwnImages, 2));
   reducer_.finish_update();
-  update(learning_rate);
+}
+
+void TrainingStep::sum_shards(const Batch& batch, int64_t step, const IndexRange& shards) {
+  shard_sums_->begin(shards_of_batch(batch.global_size, options_.cut));
+  for (int64_t shard = shards.begin; shard < shards.end; ++shard) {
+    reducer_.begin_update();
+    accumulate(batch,
+               groups_of_shards(batch.global_size, options_.cut, {shard, shard + 1}),
+               step,
+               /*last=*/false);
+    reducer_.finish_own();
+    shard_sums_->add(parts_.parameters.gradient_storage());
+  }
+  const at::Tensor counts = link_->inputs().narrow(0, kOwnImages, 2).clone();
+  shard_sums_->finish(parts_.parameters.gradient_storage(), counts);
+  reducer_.extras().narrow(0, kImages, 2).copy_(counts);
 }
 
 StepResult TrainingStep::collect() {
@@ -150,8 +178,10 @@ void TrainingStep::accumulate(const Batch& batch,
                               const ImageGroups& groups,
                               int64_t step,
                               bool last) {
-  const Batch slice = part_of(batch, images_of(groups));
-  const bool in_groups = options_.norm_group > 0 && groups.count > 0;
+  Batch slice = part_of(batch, images_of(groups));
+  // At a place of its own: where a slice lies within a rank's may change a library's sums.
+  if (shard_sums_) slice.images = slice.images.clone();
+  const bool in_groups = options_.cut.group_size > 0 && groups.count > 0;
   const at::Tensor& inputs = link_->inputs();
   const at::Tensor device_step = inputs.is_cuda() ? inputs.view(at::kInt)[kStep] : at::Tensor();
   const StepContext context{.training = true,

@@ -14,11 +14,13 @@
 #include "lockstep/core/training/ema.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/training/optimizer.h"
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/data/loading/batch_loader.h"
 #include "lockstep/distributed/training/gradient_reducer.h"
 
 namespace lockstep {
 
+class ShardSums;
 class StepGraphs;
 class UpdateDecision;
 class UpdateLink;
@@ -43,10 +45,11 @@ using ForwardAndLoss =
 struct TrainingStepOptions {
   uint64_t seed = 1;               // of what the model draws by step and place
   int64_t accumulation_steps = 1;  // micro-slices that a rank cuts its slice into
-  // Images of the groups that batch norm normalises each on its own (batch_groups.h): slices and
-  // micro-slices are runs of whole groups. 0: slices are runs of images, and batch norm normalises
-  // over micro-slices, under an exchange over all ranks'.
-  int64_t norm_group = 0;
+  // What slices and micro-slices are runs of. With a group_size batch norm normalises each group on
+  // its own; without, over a micro-slice, under an exchange over all ranks'. With num_shards each
+  // shard is computed by itself, and sums over shards have the same bits at any number of ranks: a
+  // rank's only micro-slices are then its shards.
+  BatchCut cut;
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
   bool graphs = false;              // on a GPU: steps are recorded and replayed (step_graphs.h)
 };
@@ -92,6 +95,8 @@ class TrainingStep {
 
  private:
   void compute(const Batch& batch, int64_t step, double learning_rate);
+  void sum_micro_slices(const Batch& batch, int64_t step, const IndexRange& shards);
+  void sum_shards(const Batch& batch, int64_t step, const IndexRange& shards);
   void accumulate(const Batch& batch, const ImageGroups& groups, int64_t step, bool last);
   void update(double learning_rate);
 
@@ -107,6 +112,7 @@ class TrainingStep {
   TrainingStepOptions options_;
   BatchNormState batch_norm_state_;
   GradientReducer reducer_;
+  std::unique_ptr<ShardSums> shard_sums_;  // null: sums are the reducer's
   std::unique_ptr<UpdateDecision> decision_;
   std::unique_ptr<UpdateLink> link_;
   std::unique_ptr<StepGraphs> graphs_;  // null: none

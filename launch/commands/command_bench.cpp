@@ -15,9 +15,10 @@
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/data/image_set/image_file_probe.h"
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/setup/arithmetic.h"
 #include "lockstep/distributed/setup/graph_use.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
@@ -51,11 +52,10 @@ class BatchSource {
               ImageStore* store,
               const Topology& topology,
               int64_t num_batches,
-              int64_t norm_group) {
+              const BatchCut& cut) {
     const int64_t global = options.batch * topology.world_size;
     if (!store) {
-      const ImageGroups groups = groups_of_batch(global, norm_group);
-      const IndexRange slice = images_of(run_of_groups(groups, topology.rank, topology.world_size));
+      const IndexRange slice = slice_of_batch(global, cut, topology.rank, topology.world_size);
       fixed_.images = at::randn({slice.size(), 3, 32, 32})
                           .to(format.device, format.dtype)
                           .contiguous(format.channels_last ? at::MemoryFormat::ChannelsLast
@@ -70,7 +70,7 @@ class BatchSource {
     loader.augmentation = AugmentationConfig{};
     std::vector<int64_t> all(static_cast<size_t>(store->info().count(Split::kTrain)));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-    sampler_.emplace(all, global, 1, 0, norm_group);
+    sampler_.emplace(all, global, 1, 0, cut);
     const int64_t whole = std::max<int64_t>(1, static_cast<int64_t>(all.size()) / global);
     loader_ = std::make_unique<BatchLoader>(
         store->source(),
@@ -225,7 +225,7 @@ void bench_model(const BenchOptions& options,
   config.precision = value_called<Precision>(precision);
   config.optimizer.learning_rate = kLearningRate;
   config.distributed.batch_norm = value_called<BatchNormMode>(options.batch_norm);
-  set_math_mode(config.precision);
+  set_arithmetic(config);
   const BatchFormat format = batch_format(config, device.device);
 
   const auto gradients = session.make_communicator(device.backend, device.device);
@@ -258,7 +258,7 @@ void bench_model(const BenchOptions& options,
                       store,
                       topology,
                       timed_steps + (traced ? kTracedSteps : 0),
-                      step_options.norm_group);
+                      step_options.cut);
 
   const std::vector<double> rates = timed_rates(options, step, batches, session.control());
   std::string timeline;

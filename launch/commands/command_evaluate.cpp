@@ -12,6 +12,7 @@
 #include "lockstep/data/image_set/image_file_probe.h"
 #include "lockstep/data/image_set/train_validation_split.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/setup/arithmetic.h"
 #include "lockstep/distributed/setup/image_store.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/setup/validation_batch.h"
@@ -121,7 +122,7 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
   if (session.topology().rank == 0 && !device.note.empty()) complain("{}\n", device.note);
   ImageStore store(session, config.data, options.data, device.device);
   ImageSetInfo info = store.info();
-  set_math_mode(config.precision);
+  set_arithmetic(config);
   const BatchFormat format = batch_format(config, device.device);
 
   std::shared_ptr<ImageClassifier> model;
@@ -147,7 +148,8 @@ int evaluate_on(const EvaluateOptions& options, TrainedModel& trained, Session& 
                                 .labels = labels,
                                 .split = split,
                                 .indices = indices,
-                                .views = config.validation.views};
+                                .views = config.validation.views,
+                                .fixed_batches = config.distributed.reproducible};
   const EvaluationResult result = evaluate(*model, images, format, batch.size, *communicator);
   agree(session.control(), "telling the result", [&] {
     if (session.topology().rank == 0) tell(options, trained, result);

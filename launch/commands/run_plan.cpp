@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -41,7 +41,6 @@ void print_plan(const StartReport& plan,
              plan.updates_per_epoch,
              plan.batch_size,
              total_updates(plan, config));
-  const ImageGroups groups = groups_of_batch(config.batch_size, plan.norm_group);
   for (int rank = 0; rank < topology.world_size; ++rank) {
     const auto index = static_cast<size_t>(rank);
     const auto host = static_cast<size_t>(topology.host_of_rank[index]);
@@ -49,7 +48,7 @@ void print_plan(const StartReport& plan,
                rank,
                topology.host_names[host],
                devices[index],
-               images_of(run_of_groups(groups, rank, topology.world_size)).size(),
+               slice_of_batch(config.batch_size, plan.cut, rank, topology.world_size).size(),
                end.peak_resident_bytes[index] / 1'000'000);
   }
   say_result("dry run: one update took {:.2f} s; nothing was written\n", end.seconds);

@@ -137,7 +137,9 @@ TrainedModel load_trained(const std::string& source, const std::string& weights)
     throw Error(ExitCode::kBadData, error.what());
   }
   trained.config.device = Config{}.device;
+  const bool reproducible = trained.config.distributed.reproducible;
   trained.config.distributed = DistributedConfig{};
+  trained.config.distributed.reproducible = reproducible;
   trained.config.data.cache = DataConfig{}.cache;
   return trained;
 }

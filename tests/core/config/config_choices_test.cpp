@@ -29,7 +29,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(defaults),
             "ce8f4e763b118c5c22d6f899b23b6ef4d1a7e4d7ad8b4d06adae5e6754a08f17");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "0a7963697809ba39f43bd82381916c96975a914d1743941834ae5ec8242c62d3");
+            "be0362998db838125fa299df19189565167735a8558a78b81ceff9adcc97b874");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "e3eec99cc92daa7202a74166c6b8b4f9833734137249bbe346c570733a712828");
+            "6d47a971e0ae6c8dd3cc9f764bda640846c92fd3337dcbec71650c7278521571");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {

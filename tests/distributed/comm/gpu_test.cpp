@@ -39,7 +39,7 @@ class Gpu : public testing::Test {
     c10::cuda::set_device(device_.index());
 #endif
     // TF32, which is on for convolutions by default, has ten bits.
-    set_math_mode(Precision::kFp32);
+    set_arithmetic(Config{});
     // The same work twice gives the same bits.
     at::globalContext().setBenchmarkCuDNN(false);
     at::globalContext().setDeterministicCuDNN(true);

@@ -11,7 +11,7 @@
 #include "lockstep/core/models/model_registry.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/core/nn/single_value_norms.h"
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/data/loading/batch_cut.h"
 
 namespace lockstep {
 namespace {
@@ -26,8 +26,8 @@ int64_t counted(const Config& config, int64_t train_images, int64_t world_size) 
   const int64_t steps = config.distributed.accumulation_steps;
   for (int64_t first = 0; first < train_images; first += config.batch_size) {
     const int64_t batch = std::min(config.batch_size, train_images - first);
-    if (norm_group(config, true) > 0) {
-      const ImageGroups groups = groups_of_batch(batch, norm_group(config, true));
+    if (config.distributed.batch_norm == BatchNormMode::kGroup) {
+      const ImageGroups groups = groups_of_batch(batch, config.distributed.batch_norm_group);
       for (int64_t g = 0; g < groups.count; ++g) smallest = std::min(smallest, groups.size(g));
       continue;
     }

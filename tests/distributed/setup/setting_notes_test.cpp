@@ -126,6 +126,10 @@ TEST(SettingNotes, WhatCannotTakeEffectIsTold) {
       {{"distributed.accumulation_steps=5"}, "a rank has 4 groups of a batch"},
       {{"distributed.batch_norm=sync", "distributed.accumulation_steps=65"},
        "a rank has 64 images of a batch"},
+      {{"distributed.virtual_shards=4"}, "distributed.reproducible is false"},
+      {{"distributed.reproducible=true", "distributed.virtual_shards=16"},
+       "note: distributed.virtual_shards=16: a batch has 8 groups, and so many shards"},
+      {{"distributed.reproducible=true", "distributed.accumulation_steps=2"}, "shard by shard"},
       {{"precision=tf32"}, "no effect on CPUs"},
       {{"batch_size=801"}, "note: batch_size=801: an epoch is one update, of all 800 training"},
       {{"data.max_train_images=800"}, "there are 800 training images"},
@@ -224,6 +228,14 @@ TEST(SettingNotes, WhatWouldMakeTheRunMeaninglessIsRefused) {
   EXPECT_THAT(refusal({"data.augmentation.cutout=32"}),
               HasSubstr("data.augmentation.cutout=32: on images of 32 x 32 pixels"));
   EXPECT_THAT(refusal({"data.augmentation.pad_crop=40"}), HasSubstr("set it below 32"));
+  const std::string reproducible = "distributed.reproducible=true";
+  EXPECT_EQ(refusal({reproducible}), "");
+  EXPECT_THAT(refusal({reproducible, "distributed.batch_norm=local"}),
+              HasSubstr("set distributed.batch_norm=group"));
+  EXPECT_THAT(refusal({reproducible, "validation.batch_size=auto"}), HasSubstr("set a number"));
+  EXPECT_THAT(refusal({reproducible, "distributed.virtual_shards=1"}),
+              HasSubstr("1 virtual shards, fewer than the 2 ranks: start at most 1, or raise "
+                        "distributed.virtual_shards"));
   EXPECT_THAT(refusal({"lr_schedule.name=cosine", "lr_schedule.minimum_learning_rate=0.2"}),
               HasSubstr("the rate would rise"));
 }

@@ -106,6 +106,54 @@ TEST_P(RanksTraining, ARegularisedStepOnManyRanksEqualsOne) {
   });
 }
 
+void expect_equal(const NamedTensors& a, const NamedTensors& b, const char* what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_TRUE(torch::equal(a[i].second, b[i].second)) << what << ": " << a[i].first;
+}
+
+// Batches of eight, eight and two shards, so that ranks have several, one or none.
+TEST_P(RanksTraining, ReproducibleStepsHaveTheBitsOfOneRanks) {
+  on_every_rank([](Session& session) {
+    torch::set_num_threads(1);
+    const Topology& topology = session.topology();
+    for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+      Config config;
+      config.precision = precision;
+      config.batch_size = 29;
+      config.data.augmentation.mixup = 0.4;
+      config.model.stochastic_depth = 0.5;
+      config.optimizer.clip_gradient_norm = 0.5;
+      config.distributed.reproducible = true;
+      config.distributed.batch_norm_group = 3;
+      const auto steps = [&](TrainingRank& training, int rank, int world_size) {
+        std::vector<double> numbers;
+        for (int64_t step = 0; step < 6; ++step) {
+          const StepResult result =
+              training.run_slice(prepared_slice(config, step % 3, rank, world_size), step, 0.05);
+          numbers.insert(numbers.end(),
+                         {result.loss_sum,
+                          static_cast<double>(result.correct),
+                          static_cast<double>(result.images),
+                          result.gradient_norm});
+        }
+        return numbers;
+      };
+      const auto gradients = cpu_channel(session);
+      TrainingRank together(config, *gradients, nullptr, at::kCPU, 0.9);
+      const auto numbers = steps(together, topology.rank, topology.world_size);
+      run_in_process(1, [&](InProcessRank& alone) {
+        torch::set_num_threads(1);
+        TrainingRank training(config, *alone.gradients, nullptr, at::kCPU, 0.9);
+        EXPECT_EQ(numbers, steps(training, 0, 1));
+        expect_equal(together.state().weights, training.state().weights, "weights");
+        expect_equal(together.state().optimizer, training.state().optimizer, "optimizer");
+        expect_equal(together.averaged_weights(), training.averaged_weights(), "average");
+      });
+    }
+  });
+}
+
 // Images whose first byte is their own index: a model that counts what it sees.
 class CountingSource final : public ImageSource {
  public:
@@ -156,6 +204,42 @@ TEST_P(RanksValidation, EverySampleCountsExactlyOnceForSizesThatDoNotDivide) {
       communicator->all_reduce(source.seen, "what was seen");
       EXPECT_EQ(source.seen.sum().item<int64_t>(), size);
       EXPECT_LE(source.seen.max().item<int64_t>(), 1);
+    }
+  });
+}
+
+TEST_P(RanksValidation, OfFixedBatchesHasTheBitsOfOneRanks) {
+  on_every_rank([](Session& session) {
+    torch::set_num_threads(1);
+    SignalSource source;
+    std::vector<int64_t> indices(64);
+    std::iota(indices.begin(), indices.end(), int64_t{0});
+    auto model = make_model("resnet20", ModelOptions{}, 1);
+    model->eval();
+    const auto result_of = [&](Communicator& communicator, size_t images) {
+      return evaluate(*model,
+                      {.source = source,
+                       .info = source.info,
+                       .labels = source.labels,
+                       .split = Split::kTrain,
+                       .indices = std::span(indices).first(images),
+                       .fixed_batches = true},
+                      {},
+                      9,
+                      communicator);
+    };
+    const auto communicator = cpu_channel(session);
+    for (const size_t images : {0, 5, 61, 64}) {
+      const EvaluationResult together = result_of(*communicator, images);
+      run_in_process(1, [&](InProcessRank& alone) {
+        torch::set_num_threads(1);
+        const EvaluationResult expected = result_of(*alone.gradients, images);
+        EXPECT_EQ(together.images, static_cast<int64_t>(images));
+        EXPECT_EQ(together.correct, expected.correct);
+        if (images > 0) {
+          EXPECT_EQ(together.loss, expected.loss);
+        }
+      });
     }
   });
 }

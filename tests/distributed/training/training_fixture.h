@@ -18,12 +18,13 @@
 #include "lockstep/core/training/frozen_parameters.h"
 #include "lockstep/core/training/optimizer.h"
 #include "lockstep/core/weights/weights.h"
-#include "lockstep/data/loading/batch_groups.h"
+#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/data/loading/sampler.h"
 #include "lockstep/distributed/comm/communicator.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/setup/norm_groups.h"
+#include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/training/classification_loss.h"
 #include "lockstep/distributed/training/statistics_exchange.h"
 #include "lockstep/distributed/training/training_step.h"
@@ -44,9 +45,8 @@ inline Batch global_batch(int64_t size, int64_t number) {
 }
 
 inline Batch slice_of(
-    const Batch& global, int rank, int world_size, at::ScalarType dtype, int64_t norm_group) {
-  const IndexRange range =
-      images_of(run_of_groups(groups_of_batch(global.global_size, norm_group), rank, world_size));
+    const Batch& global, int rank, int world_size, at::ScalarType dtype, const BatchCut& cut) {
+  const IndexRange range = slice_of_batch(global.global_size, cut, rank, world_size);
   Batch batch;
   batch.images = global.images.narrow(0, range.begin, range.size())
                      .to(dtype)
@@ -99,10 +99,11 @@ inline Batch prepared_slice(
                              config.batch_size,
                              static_cast<uint64_t>(config.seed),
                              0,
-                             norm_group(config, /*has_norms=*/true));
+                             batch_cut(config, /*has_norms=*/true));
   const IndexRange slice = sampler.slice(batch, rank, world_size);
   LoaderOptions options;
   options.format.device = device;
+  options.format.dtype = compute_dtype(config.precision);
   options.format.channels_last = true;
   options.augmentation = config.data.augmentation;
   options.seed = static_cast<uint64_t>(config.seed);
@@ -159,9 +160,9 @@ class TrainingRank {
   }
   // A rank's, as this trainer takes it.
   Batch slice(const Batch& global, int rank, int world_size) const {
-    const auto dtype = config_.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
-    const int64_t group = norm_group(config_, has_learning_norms(*model_));
-    Batch batch = slice_of(global, rank, world_size, dtype, group);
+    const at::ScalarType dtype = compute_dtype(config_.precision);
+    const BatchCut cut = batch_cut(config_, has_learning_norms(*model_));
+    Batch batch = slice_of(global, rank, world_size, dtype, cut);
     batch.images = batch.images.to(device_);
     batch.labels = batch.labels.to(device_);
     return batch;
