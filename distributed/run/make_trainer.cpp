@@ -216,7 +216,7 @@ Trainer make_trainer(const Config& config,
   parts.files = std::make_unique<RunFiles>(std::move(files), session.control());
 
   parts.report = describe_start(config, session.topology(), device, parts.data, *parts.parameters);
-  parts.report.cut = parts.options.batches.cut;
+  parts.report.images_of_rank = slice_sizes(parts.options.batches, session.topology().world_size);
   parts.report.resumed_step = state.step;
   parts.report.resumed_epoch = state.epoch;
   parts.report.validation_batch_size = validation.size;

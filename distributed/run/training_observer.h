@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/distributed/run/end_reason.h"
 #include "lockstep/distributed/training/predictions.h"
 
@@ -21,10 +20,10 @@ struct StartReport {
   int64_t num_classes = 0;
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   int64_t batch_size = 0, updates_per_epoch = 0, epochs = 0;
-  BatchCut cut;                       // what ranks' slices are runs of
-  int64_t validation_batch_size = 0;  // images a rank evaluates at once
-  double ema_decay = 0;               // of the averaged weights that are validated; 0 = none are
-  int64_t resumed_step = 0;           // 0 = fresh
+  std::vector<int64_t> images_of_rank;  // of a full batch
+  int64_t validation_batch_size = 0;    // images a rank evaluates at once
+  double ema_decay = 0;                 // of the averaged weights that are validated; 0 = none are
+  int64_t resumed_step = 0;             // 0 = fresh
   int64_t resumed_epoch = 0;
   std::string initial_weights_digest;  // SHA-256 of model.weights; empty: from the seed, or resumed
   std::vector<std::string> notes;      // one line each, for people: initial weights, frozen parts

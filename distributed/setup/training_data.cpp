@@ -29,6 +29,13 @@ at::Tensor first_training_images(const TrainingData& data, int64_t n) {
   return prepare_batch(*data.source, data.info, data.train_labels, {}, request).images;
 }
 
+std::vector<int64_t> slice_sizes(const EpochBatchesOptions& options, int64_t world_size) {
+  std::vector<int64_t> sizes;
+  for (int64_t rank = 0; rank < world_size; ++rank)
+    sizes.push_back(slice_of_batch(options.batch_size, options.cut, rank, world_size).size());
+  return sizes;
+}
+
 EpochBatches::EpochBatches(const TrainingData& data,
                            const EpochBatchesOptions& options,
                            int64_t epoch,

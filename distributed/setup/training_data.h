@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "lockstep/core/config/config.h"
 #include "lockstep/data/image_set/train_validation_split.h"
@@ -35,6 +36,9 @@ struct EpochBatchesOptions {
   AugmentationConfig augmentation;
   BatchFormat format;
 };
+
+// Images that each rank has of a full batch.
+std::vector<int64_t> slice_sizes(const EpochBatchesOptions& options, int64_t world_size);
 
 // This rank's slices of the batches of one epoch, from one of them on, augmented. Prepared ahead by
 // a thread.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "lockstep/data/loading/batch_cut.h"
 #include "lockstep/launch/report/words.h"
 #include "lockstep/launch/terminal/console.h"
 
@@ -48,7 +47,7 @@ void print_plan(const StartReport& plan,
                rank,
                topology.host_names[host],
                devices[index],
-               slice_of_batch(config.batch_size, plan.cut, rank, topology.world_size).size(),
+               plan.images_of_rank[index],
                end.peak_resident_bytes[index] / 1'000'000);
   }
   say_result("dry run: one update took {:.2f} s; nothing was written\n", end.seconds);

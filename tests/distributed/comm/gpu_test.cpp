@@ -17,8 +17,8 @@
 
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/data/loading/mixing.h"
+#include "lockstep/distributed/setup/arithmetic.h"
 #include "lockstep/distributed/setup/gpus.h"
-#include "lockstep/distributed/setup/trainer_setup.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/comm/mpi_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
