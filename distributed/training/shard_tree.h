@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "lockstep/data/loading/sampler.h"
+#include "lockstep/data/loading/index_range.h"
 
 namespace lockstep {
 
