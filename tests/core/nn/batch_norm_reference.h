@@ -2,6 +2,7 @@
 // to.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <torch/nn/functional/normalization.h>
 #include <torch/torch.h>
 
@@ -14,6 +15,14 @@
 #include "lockstep/core/nn/batch_norm.h"
 
 namespace lockstep {
+
+inline constexpr auto kNchw = at::MemoryFormat::Contiguous;
+inline constexpr auto kNhwc = at::MemoryFormat::ChannelsLast;
+
+// Half a unit in the last place of 8 bits, twice (a residual's sum rounds once, the gradient
+// through it again).
+inline constexpr double kBf16Tolerance = 0x1p-8;
+inline constexpr double kFloatTolerance = 2e-5;
 
 struct BatchNormCase {
   at::Tensor x, residual, dy;  // residual may be undefined
@@ -91,6 +100,19 @@ inline double difference(const at::Tensor& a, const at::Tensor& b) {
   if (a.numel() == 0 && b.numel() == 0) return 0;
   const at::Tensor wide = b.to(at::kDouble);
   return ((a.to(at::kDouble) - wide).abs() / (1 + wide.abs())).max().item<double>();
+}
+
+inline void expect_near(const BatchNormOutcome& ours,
+                        const BatchNormOutcome& truth,
+                        double tolerance) {
+  EXPECT_LT(difference(ours.y, truth.y), tolerance);
+  EXPECT_LT(difference(ours.dx, truth.dx), tolerance);
+  if (truth.dresidual.defined()) {
+    EXPECT_LT(difference(ours.dresidual, truth.dresidual), tolerance);
+  }
+  // Sums of products of unrounded inputs: precise for both dtypes.
+  EXPECT_LT(difference(ours.dweight, truth.dweight), 1e-4);
+  EXPECT_LT(difference(ours.dbias, truth.dbias), 1e-4);
 }
 
 // Sums over `num_ranks` threads that call in step, in the order of the ranks.

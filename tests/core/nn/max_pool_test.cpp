@@ -8,12 +8,10 @@
 #include <vector>
 
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/kernels/instruction_set.h"
+#include "tests/core/nn/instruction_sets.h"
 
 namespace lockstep {
 namespace {
-
-using kernels::InstructionSet;
 
 constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
@@ -35,20 +33,8 @@ const std::vector<MaxPoolOptions> kAllOptions{
     {.size = 2, .stride = 3, .padding = 1, .ceil_mode = true},
     {.size = 5, .stride = 2, .padding = 2, .ceil_mode = true}};
 
-class MaxPool : public ::testing::TestWithParam<InstructionSet> {
- protected:
-  void SetUp() override {
-    if (!kernels::supported(GetParam())) GTEST_SKIP() << "not this processor's";
-    before_ = kernels::instruction_set();
-    kernels::force_instruction_set(GetParam());
-  }
-  void TearDown() override {
-    if (!IsSkipped()) kernels::force_instruction_set(before_);
-  }
-
- private:
-  InstructionSet before_{};
-};
+class MaxPool : public EachInstructionSet {};
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, MaxPool, instruction_sets(), instruction_set_name);
 
 TEST_P(MaxPool, EqualsAtensBitForBit) {
   for (const MaxPoolOptions& options : kAllOptions) {
@@ -133,18 +119,6 @@ TEST_P(MaxPool, TakesAnEmptyBatch) {
   y.sum().backward();
   EXPECT_EQ(x.grad().sizes(), x.sizes());
 }
-
-std::string name_of(const ::testing::TestParamInfo<InstructionSet>& info) {
-  const char* const names[] = {"Portable", "Avx2", "Avx512"};
-  return names[static_cast<size_t>(info.param)];
-}
-
-INSTANTIATE_TEST_SUITE_P(EachInstructionSet,
-                         MaxPool,
-                         ::testing::Values(InstructionSet::kPortable,
-                                           InstructionSet::kAvx2,
-                                           InstructionSet::kAvx512),
-                         name_of);
 
 TEST(MaxPoolElsewhere, RefusesASecondDerivative) {
   const at::Tensor x = torch::randn({2, 16, 8, 8}).contiguous(kLast).requires_grad_();
