@@ -70,6 +70,7 @@ set(lockstep_public_headers
   distributed/setup/image_store.h
   distributed/setup/trainer_setup.h
   distributed/setup/training_data.h
+  distributed/training/bucket_transport.h
   distributed/training/classification_loss.h
   distributed/training/evaluation.h
   distributed/training/gradient_reducer.h
@@ -79,6 +80,7 @@ set(lockstep_public_headers
   launch/report/report_file.h
   launch/report/run_recorder.h
   launch/run/appended_file.h
+  launch/run/digest_file.h
   launch/run/environment.h
   launch/run/metrics_file.h
   launch/run/run_directory.h

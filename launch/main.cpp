@@ -13,6 +13,7 @@
 #include "lockstep/distributed/comm/launcher.h"
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/launch/commands/commands.h"
+#include "lockstep/launch/commands/for_ranks.h"
 #include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/terminal/console.h"
@@ -28,14 +29,12 @@ constexpr const char* kFooter =
   lockstep train --set data.file=set.h5 --set epochs=3 --run-dir runs/first
   lockstep evaluate runs/first --data set.h5
 
-Several ranks: mpirun -np N --bind-to none lockstep train ... (train, evaluate, bench and doctor;
-of the others rank 0 does the work). `lockstep COMMAND --help` has each command's options and examples,
+Several ranks: lockstep launch -n N -- train ..., or mpirun -np N --bind-to none lockstep train ...
+(train, evaluate, bench and doctor; of the others rank 0 does the work). `lockstep COMMAND --help` has each command's options and examples,
 `lockstep config` the configuration's keys.
 
 Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal fault, lost peer or
 divergence; 74 input or output; 75 saved on request: start again with --resume.)";
-
-constexpr const char* kForRanks[] = {"train", "evaluate", "bench", "doctor"};
 
 // What other programs call the subcommands.
 constexpr lockstep::Alias kSubcommands[] = {
@@ -124,10 +123,9 @@ int refuse_command_line(const CLI::App& program,
       &argc, &argv, [&] { throw refusal; }, [](lockstep::Session&) { return 0; });
 }
 
-// Commands whose ranks work together; of every other one process does the work.
 bool is_for_ranks(const CLI::App& program) {
-  return std::ranges::any_of(kForRanks,
-                             [&](const char* name) { return program.got_subcommand(name); });
+  const auto chosen = program.get_subcommands();
+  return !chosen.empty() && lockstep::is_for_ranks(chosen.front()->get_name());
 }
 
 // Where several were started all the same, rank 0 is that process.
@@ -160,6 +158,8 @@ int run_program(int argc, char** argv) {
   lockstep::add_models_command(program, run);
   lockstep::add_bench_command(program, run);
   lockstep::add_report_command(program, run);
+  lockstep::add_verify_command(program, run);
+  lockstep::add_launch_command(program, run);
   lockstep::add_doctor_command(program, run);
   program.footer(kFooter);  // last: subcommands would inherit it
   try {

@@ -113,6 +113,8 @@ struct DistributedConfig {
       16;  // images of the global batch, at least, that kGroup normalises together
   double timeout_seconds = 300;    // longest wait for a peer
   int64_t bucket_bytes = 4 << 20;  // of gradient per all-reduce
+  GradientDtype gradient_dtype = GradientDtype::kFp32;
+  int64_t replica_check_every_steps = 100;  // and before saving; 0 = off
   int64_t accumulation_steps = 1;  // micro-slices a rank cuts its slice of the global batch into
   GraphUse graphs = GraphUse::kAutomatic;
   bool reproducible = false;  // the same bits at any number of ranks, up to virtual_shards
@@ -138,7 +140,8 @@ struct LimitsConfig {
 };
 
 struct LoggingConfig {
-  int64_t every_steps = 1;  // a `step` line in metrics.jsonl every so many updates
+  int64_t digest_every_steps = 0;  // a line in digests.jsonl every so many updates; 0 = off
+  int64_t every_steps = 1;         // a `step` line in metrics.jsonl every so many updates
   bool tensorboard = true;
 };
 

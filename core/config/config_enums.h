@@ -120,6 +120,17 @@ inline constexpr auto kEnumRows<BatchNormMode> = std::to_array<EnumRow<BatchNorm
      "each rank's slice by itself: the result depends on the number of ranks"},
 });
 
+// As what ranks send each other their gradients.
+enum class GradientDtype { kFp32, kBf16 };
+
+template <>
+inline constexpr auto kEnumRows<GradientDtype> = std::to_array<EnumRow<GradientDtype>>({
+    {GradientDtype::kFp32, "fp32", "as they are"},
+    {GradientDtype::kBf16,
+     "bf16",
+     "half the bytes: each rank's gradient and each sum of two are rounded to bfloat16"},
+});
+
 // Whether a step on a GPU is recorded as a CUDA graph and replayed.
 enum class GraphUse { kAutomatic, kOn, kOff };
 

@@ -278,6 +278,14 @@ Fields distributed_fields() {
                                              {1, kMostBytes},
                                              "bytes of gradient per all-reduce",
                                              kNotInDigest),
+      joined_later(choice<kDistributed, &D::gradient_dtype>(
+          "distributed.gradient_dtype", "as what ranks send each other their gradients")),
+      number<kDistributed, &D::replica_check_every_steps>(
+          "distributed.replica_check_every_steps",
+          kCount,
+          "compare the ranks' weights, statistics and optimizer state every so many updates, and "
+          "before saving; 0: never",
+          kNotInDigest),
       number<kDistributed, &D::accumulation_steps>(
           "distributed.accumulation_steps",
           kPositiveCount,
@@ -334,6 +342,12 @@ Fields run_keeping_fields() {
                                               kPositiveCount,
                                               "updates between two step lines in metrics.jsonl",
                                               kNotInDigest),
+      number<kLogging, &Logging::digest_every_steps>(
+          "logging.digest_every_steps",
+          kCount,
+          "keep digests of every tensor's weights, gradient and state every so many updates, for "
+          "`lockstep verify`; 0: never",
+          kNotInDigest),
       flag<kLogging, &Logging::tensorboard>(
           "logging.tensorboard", "write a TensorBoard event file", kNotInDigest),
   };

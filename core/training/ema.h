@@ -24,6 +24,8 @@ class WeightAverage {
   // After an update. `skip` ([] float32 on the parameters' device): 1 changes nothing; undefined is
   // 0.
   void update(const at::Tensor& skip = {});
+  // The flat weights' average, then one a floating-point buffer, in the module's order.
+  const std::vector<at::Tensor>& averages() const { return averaged_.average; }
   // Exchanges the model's weights and the average, in place: evaluating, exporting and importing
   // the model then concerns the average. A second time undoes it.
   void swap();

@@ -23,8 +23,9 @@ class PendingWork {
 
 // A group of ranks that exchange tensors on one channel. Every rank calls the same operations in
 // the same order, from one thread. Tensors are contiguous, on the device that it was made for,
-// float32, float64 or int64, and must stay alive and untouched until wait() returns. Every blocking
-// call stands under the watchdog's deadline. The session must outlive it.
+// float32, bfloat16 (sums of two are rounded), float64 or int64, and must stay alive and untouched
+// until wait() returns. Every blocking call stands under the watchdog's deadline. The session must
+// outlive it.
 class Communicator {
  public:
   Communicator() = default;

@@ -28,22 +28,6 @@ fs::path checkpoints_folder(const std::string& run_directory) {
   return fs::path(run_directory) / "checkpoints";
 }
 
-// Checkpoint folders, newest first. Temporary folders of an interrupted save are not among them.
-std::vector<fs::path> checkpoint_folders(const std::string& run_directory) {
-  std::vector<fs::path> folders;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoints_folder(run_directory), error)) {
-    const std::string name = entry.path().filename().string();
-    const bool digits = !name.empty() && name.find_first_not_of("0123456789") == std::string::npos;
-    if (digits && entry.is_directory()) folders.push_back(entry.path());
-  }
-  std::sort(folders.begin(), folders.end(), [](const fs::path& a, const fs::path& b) {
-    const std::string x = a.filename().string(), y = b.filename().string();
-    return x.size() != y.size() ? x.size() > y.size() : x > y;
-  });
-  return folders;
-}
-
 struct Manifest {
   std::map<std::string, std::string> sha256;  // by file
   std::string data_digest, best_sha256, arithmetic;
@@ -105,29 +89,6 @@ void verify(const fs::path& folder,
   }
 }
 
-CheckpointContents load_checkpoint(const fs::path& folder) {
-  const Manifest manifest = read_manifest(folder);
-  CheckpointContents contents;
-  contents.data_digest = manifest.data_digest;
-  contents.best_sha256 = manifest.best_sha256;
-  contents.arithmetic = manifest.arithmetic;
-  verify(folder, manifest, [&](const std::string& name, std::string bytes) {
-    const std::string path = (folder / name).string();
-    if (name == "model.safetensors") {
-      contents.model = parse_safetensors(bytes, path).tensors;
-    } else if (name == "optimizer.safetensors") {
-      contents.optimizer = parse_safetensors(bytes, path).tensors;
-    } else if (name == kAverageFile) {
-      contents.average = parse_safetensors(bytes, path).tensors;
-    } else if (name == "state.json") {
-      contents.state = control_state_from_json(bytes, path);
-    } else {
-      contents.config_json = std::move(bytes);
-    }
-  });
-  return contents;
-}
-
 // Bytes of the files in a folder: what tells cheaply that a whole one has not been cut since.
 uintmax_t size_of(const fs::path& folder) {
   uintmax_t bytes = 0;
@@ -161,7 +122,7 @@ void prune(const std::string& run_directory,
            int64_t keep,
            WholeCheckpoints& known) {
   int64_t kept = 1;
-  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+  for (const fs::path folder : checkpoint_folders(run_directory)) {
     if (folder == written) continue;
     const Soundness found = kept < keep ? soundness(folder, known) : Soundness::kDamaged;
     if (found == Soundness::kWhole) ++kept;
@@ -176,7 +137,7 @@ void prune(const std::string& run_directory,
 template <typename Read>
 auto of_newest(const std::string& run_directory, const Read& read)
     -> std::optional<decltype(read(fs::path()))> {
-  for (const fs::path& folder : checkpoint_folders(run_directory)) {
+  for (const fs::path folder : checkpoint_folders(run_directory)) {
     try {
       return read(folder);
     } catch (const Error&) {
@@ -187,6 +148,43 @@ auto of_newest(const std::string& run_directory, const Read& read)
 }
 
 }  // namespace
+
+std::vector<std::string> checkpoint_folders(const std::string& run_directory) {
+  std::vector<std::string> folders;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(checkpoints_folder(run_directory), error)) {
+    const std::string name = entry.path().filename().string();
+    const bool digits = !name.empty() && name.find_first_not_of("0123456789") == std::string::npos;
+    if (digits && entry.is_directory()) folders.push_back(entry.path().string());
+  }
+  std::ranges::sort(folders, [](const std::string& x, const std::string& y) {
+    return x.size() != y.size() ? x.size() > y.size() : x > y;
+  });
+  return folders;
+}
+
+CheckpointContents load_checkpoint(const std::string& folder) {
+  const Manifest manifest = read_manifest(folder);
+  CheckpointContents contents;
+  contents.data_digest = manifest.data_digest;
+  contents.best_sha256 = manifest.best_sha256;
+  contents.arithmetic = manifest.arithmetic;
+  verify(folder, manifest, [&](const std::string& name, std::string bytes) {
+    const std::string path = (fs::path(folder) / name).string();
+    if (name == "model.safetensors") {
+      contents.model = parse_safetensors(bytes, path).tensors;
+    } else if (name == "optimizer.safetensors") {
+      contents.optimizer = parse_safetensors(bytes, path).tensors;
+    } else if (name == kAverageFile) {
+      contents.average = parse_safetensors(bytes, path).tensors;
+    } else if (name == "state.json") {
+      contents.state = control_state_from_json(bytes, path);
+    } else {
+      contents.config_json = std::move(bytes);
+    }
+  });
+  return contents;
+}
 
 NamedTensors export_optimizer(Optimizer& optimizer, const FlatParameters& parameters) {
   NamedTensors tensors;
@@ -280,6 +278,11 @@ std::optional<std::string> newest_data_digest(const std::string& run_directory) 
                    [](const fs::path& folder) { return read_manifest(folder).data_digest; });
 }
 
+std::optional<std::string> newest_arithmetic(const std::string& run_directory) {
+  return of_newest(run_directory,
+                   [](const fs::path& folder) { return read_manifest(folder).arithmetic; });
+}
+
 std::optional<std::string> newest_config(const std::string& run_directory) {
   return of_newest(run_directory, [](const fs::path& folder) {
     return read_file((folder / "config.json").string(), 1 << 20);
@@ -297,11 +300,11 @@ std::optional<CheckpointContents> load_newest_checkpoint(
     const std::string& run_directory, const std::function<void(const std::string&)>& warn) {
   const auto folders = checkpoint_folders(run_directory);
   if (folders.empty()) return std::nullopt;
-  for (const fs::path& folder : folders) {
+  for (const std::string& folder : folders) {
     try {
       return load_checkpoint(folder);
     } catch (const Error& error) {
-      warn(fmt::format("checkpoint {} cannot be used: {}", folder.string(), error.what()));
+      warn(fmt::format("checkpoint {} cannot be used: {}", folder, error.what()));
     }
   }
   throw_error(ExitCode::kBadData,

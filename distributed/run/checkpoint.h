@@ -55,6 +55,12 @@ void save_checkpoint(const std::string& run_directory,
                      int64_t keep,
                      WholeCheckpoints* known = nullptr);
 
+// Checkpoint folders, newest first. Temporary folders of an interrupted save are not among them.
+std::vector<std::string> checkpoint_folders(const std::string& run_directory);
+
+// One of them. Throws Error(kBadData) naming what is missing or damaged.
+CheckpointContents load_checkpoint(const std::string& folder);
+
 // The newest checkpoint that verifies; damaged ones are named through `warn` and passed over.
 // nullopt when there is none at all; Error(kBadData) when there are only damaged ones.
 std::optional<CheckpointContents> load_newest_checkpoint(
@@ -67,6 +73,9 @@ void require_same_images(const std::string& data_digest, const ImageSetInfo& ima
 // What the newest checkpoint with a sound manifest says of the images, without verifying the rest:
 // to refuse a resumption before anything is written. nullopt where there is none.
 std::optional<std::string> newest_data_digest(const std::string& run_directory);
+
+// What computed it (describe_arithmetic), likewise; empty: not recorded.
+std::optional<std::string> newest_arithmetic(const std::string& run_directory);
 
 // The configuration that the newest checkpoint was written by, as JSON, likewise.
 std::optional<std::string> newest_config(const std::string& run_directory);

@@ -1,4 +1,6 @@
 // How a trainer is put together from a configuration.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "lockstep/distributed/run/own_model.h"
 #include "lockstep/distributed/run/run_options.h"
 #include "lockstep/distributed/run/start_report.h"
+#include "lockstep/distributed/run/state_parts.h"
 #include "lockstep/distributed/run/trainer_parts.h"
 #include "lockstep/distributed/setup/arithmetic.h"
 #include "lockstep/distributed/setup/graph_use.h"
@@ -29,7 +32,9 @@ TrainingLoopOptions make_training_loop_options(const Config& config, const Batch
           .wall_time_seconds = config.limits.wall_time_seconds,
           .restore_best = config.early_stopping.restore_best,
           .views = config.validation.views,
-          .fixed_evaluation_batches = config.distributed.reproducible};
+          .fixed_evaluation_batches = config.distributed.reproducible,
+          .replica_check_every_steps = config.distributed.replica_check_every_steps,
+          .digest_every_steps = config.logging.digest_every_steps};
 }
 
 void make_channels(TrainerParts& parts, const Config& config, const DeviceChoice& device) {
@@ -49,6 +54,15 @@ BatchFormat format_for(const Config& config, const DeviceChoice& device, bool ow
       .device = device.device, .dtype = compute_dtype(config.precision), .channels_last = false};
 }
 
+void refuse_rank_dependent_modules(const ImageClassifier& model) {
+  const std::vector<std::string> dependent = rank_dependent_modules(model);
+  if (dependent.empty()) return;
+  throw_error(ExitCode::kUsage,
+              "distributed.reproducible=true: the result would depend on the number of ranks. "
+              "Replace\n  {}",
+              fmt::join(dependent, "\n  "));
+}
+
 // Tells of settings that cannot take effect, and refuses those that make the run meaningless.
 void check_settings(TrainerParts& parts, const Config& config, at::Device device, bool own_model) {
   const Topology& topology = parts.topology();
@@ -57,6 +71,7 @@ void check_settings(TrainerParts& parts, const Config& config, at::Device device
   situation.not_recorded =
       why_not_recorded(config, device, parts.communicator->backend(), own_model);
   parts.setting_notes = setting_notes(config, situation);
+  if (config.distributed.reproducible) refuse_rank_dependent_modules(*parts.model);
   refuse_single_values(
       *parts.model, config, parts.data.info, situation.train_images, topology.world_size, device);
 }
@@ -107,6 +122,15 @@ void make_model_and_step(TrainerParts& parts,
                         .average = parts.average.get()},
       classification_loss(*parts.model, config.optimizer.label_smoothing),
       step_options);
+}
+
+// Between unlike hosts replicas may part by rounding.
+void make_digests(TrainerParts& parts, const std::string& arithmetic) {
+  parts.replicated = std::make_unique<StateDigests>(
+      replicated_state(*parts.model, *parts.parameters, *parts.optimizer, parts.average.get()));
+  parts.gradients = std::make_unique<StateDigests>(gradient_parts(*parts.parameters));
+  const auto all = parts.session.control().all_gather(arithmetic, "comparing what computes");
+  parts.unlike_hosts = std::ranges::any_of(all, [&](const auto& other) { return other != all[0]; });
 }
 
 // Reproducible runs: what computes must be the same on all ranks and, in a run that goes on, as it
@@ -196,6 +220,8 @@ Trainer make_trainer(const Config& config,
   make_channels(parts, config, device);
   const bool fresh = config.model.weights.empty() && !options.resume_from;
   make_model_and_step(parts, config, device, std::move(options.own_model), fresh);
+
+  make_digests(parts, arithmetic);
 
   InitialWeights initial_weights;  // rank 0's, as is what follows
   const std::string best_sha256 = options.resume_from ? options.resume_from->best_sha256 : "";

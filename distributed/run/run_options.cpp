@@ -11,7 +11,10 @@ TrainingStepOptions make_training_step_options(const Config& config, const Image
   return {.seed = static_cast<uint64_t>(config.seed),
           .accumulation_steps = config.distributed.accumulation_steps,
           .cut = batch_cut(config, has_learning_norms(model)),
-          .clip_gradient_norm = config.optimizer.clip_gradient_norm};
+          .clip_gradient_norm = config.optimizer.clip_gradient_norm,
+          .gradient_dtype = config.distributed.gradient_dtype == GradientDtype::kBf16
+                                ? at::kBFloat16
+                                : at::kFloat};
 }
 
 EpochBatchesOptions make_epoch_batches_options(const Config& config, const BatchFormat& format) {

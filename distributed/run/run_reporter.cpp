@@ -52,6 +52,10 @@ void RunReporter::step(StepReport line, double wait_seconds) {
   for (TrainingObserver* observer : observers_) observer->on_step(line);
 }
 
+void RunReporter::digests(const DigestReport& report) {
+  for (TrainingObserver* observer : observers_) observer->on_digests(report);
+}
+
 void RunReporter::time_epoch(EpochReport& line) const {
   line.seconds = seconds_since(epoch_start_);
   line.images_per_second = static_cast<double>(images_since_epoch_start_) / line.seconds;

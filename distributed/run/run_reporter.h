@@ -11,8 +11,8 @@
 namespace lockstep {
 
 // Clocks run on every rank; observers exist on rank 0 alone (on the others the list is empty) and
-// must outlive it. Order of calls, as a regular expression: start (begin_batches (count step?)*
-// (time_epoch epoch begin_epoch)?)* test? measure_end end.
+// must outlive it. Order of calls, as a regular expression: start (begin_batches (count step?
+// digests?)* (time_epoch epoch begin_epoch)?)* test? measure_end end.
 class RunReporter {
  public:
   explicit RunReporter(std::vector<TrainingObserver*> observers);
@@ -32,6 +32,7 @@ class RunReporter {
   // Completes the line by images_per_second and data_wait_seconds since the last one.
   // `wait_seconds`: the loader's so far.
   void step(StepReport line, double wait_seconds);
+  void digests(const DigestReport& report);
   // Seconds and images per second of the epoch so far: before validation, which does not count.
   void time_epoch(EpochReport& line) const;
   void epoch(const EpochReport& line);

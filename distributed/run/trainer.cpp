@@ -11,10 +11,16 @@
 namespace lockstep {
 namespace {
 
+// What the record asks for. Nothing of replicas that have parted is kept.
+void save(TrainerParts& parts, const ControlRecord& record) {
+  if (record.save || record.is_best) parts.check_replicas();
+  parts.files->save(record, *parts.model, *parts.parameters, *parts.optimizer, parts.average.get());
+}
+
 // Rank 0's decision for all, and the files that it asks for.
 ControlRecord decide(TrainerParts& parts, const ControlInput& input) {
   const ControlRecord record = parts.control->exchange(input);
-  parts.files->save(record, *parts.model, *parts.parameters, *parts.optimizer, parts.average.get());
+  save(parts, record);
   return record;
 }
 
@@ -50,23 +56,26 @@ ControlRecord conclude(TrainerParts& parts, bool epoch_ended, bool stop_requeste
   // The line before the checkpoint: a resumed run drops lines after its checkpoint, but could not
   // write a missing one.
   parts.reporter.epoch(line);
-  parts.files->save(record, *parts.model, *parts.parameters, *parts.optimizer, parts.average.get());
+  save(parts, record);
   parts.reporter.begin_epoch();
   return record;
 }
 
-// Whether something is decided once so many further updates of the epoch are counted.
-bool decision_is_due(const TrainerParts& parts, const EpochBatches& batches, int64_t ahead) {
-  return parts.control->state().batch_in_epoch + ahead == batches.num_batches() ||
-         parts.control->at_step_limit(ahead) || parts.control->checkpoint_is_due(ahead);
+// Whether something is decided, or the state looked at, once so many further updates of the epoch
+// are counted.
+bool pauses_after(const TrainerParts& parts, const EpochBatches& batches, int64_t ahead) {
+  const ControlState& state = parts.control->state();
+  return state.batch_in_epoch + ahead == batches.num_batches() ||
+         parts.control->at_step_limit(ahead) || parts.control->checkpoint_is_due(ahead) ||
+         parts.looks_at_state(state.step + ahead);
 }
 
 // The next update's result, while those behind it are queued as far as may be: not beyond one after
-// which something is decided.
+// which the device must stand still.
 StepResult next_result(TrainerParts& parts, EpochBatches& batches) {
   const TrainingStep& step = *parts.step;
   while (step.under_way() == 0 || (step.under_way() < step.max_under_way() &&
-                                   !decision_is_due(parts, batches, step.under_way())))
+                                   !pauses_after(parts, batches, step.under_way())))
     parts.queue_update(batches, parts.control->next_learning_rate(step.under_way()));
   return parts.collect_update(batches);
 }
@@ -83,6 +92,7 @@ ControlRecord train_epoch(TrainerParts& parts) {
       while (parts.step->under_way() > 0) result.finite &= parts.collect_update(batches).finite;
     }
     if (!result.finite) return decide(parts, {.diverged = true});
+    parts.look_at_state();
     const bool ended = parts.control->state().batch_in_epoch == batches.num_batches();
     if (ended || parts.control->at_step_limit())
       return conclude(parts, ended, result.stop_requested);

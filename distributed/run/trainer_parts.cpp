@@ -1,8 +1,13 @@
 #include "lockstep/distributed/run/trainer_parts.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "lockstep/core/base/complain.h"
 #include "lockstep/core/nn/image_classifier.h"
+#include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/distributed/training/replica_check.h"
 
 namespace lockstep {
 
@@ -70,6 +75,52 @@ void TrainerParts::report_step(const StepResult& result, const EpochBatches& bat
   line.loss = result.loss_sum / static_cast<double>(result.images);
   line.learning_rate = result.learning_rate;
   reporter.step(line, batches.wait_seconds());
+}
+
+bool TrainerParts::looks_at_state(int64_t at_step) const {
+  const auto due = [&](int64_t every) { return every > 0 && at_step % every == 0; };
+  return due(options.digest_every_steps) || due(options.replica_check_every_steps);
+}
+
+void TrainerParts::look_at_state() {
+  const int64_t now = control->state().step, digests = options.digest_every_steps;
+  const int64_t checks = options.replica_check_every_steps;
+  if (digests > 0 && now % digests == 0 && topology().is_root()) report_digests();
+  if (checks > 0 && now % checks == 0) check_replicas();
+}
+
+void TrainerParts::report_digests() {
+  DigestReport report{.step = control->state().step};
+  for (const StateDigests* state : {replicated.get(), gradients.get()}) {
+    const std::vector<uint64_t> digests = read_digests(*state, *communicator);
+    for (size_t i = 0; i < digests.size(); ++i)
+      report.digests.emplace_back(state->parts()[i].name, digests[i]);
+  }
+  reporter.digests(report);
+}
+
+void TrainerParts::check_replicas() {
+  const int64_t now = control->state().step;
+  if (options.replica_check_every_steps == 0 || topology().world_size == 1 || checked_step_ == now)
+    return;
+  checked_step_ = now;
+  const std::string difference = compare_replicas(*replicated, *communicator, session.control());
+  if (difference.empty()) return;
+  if (!unlike_hosts) {
+    throw AgreedError(
+        ExitCode::kInternal,
+        fmt::format(
+            "the ranks' copies of the model have parted by update {}: {}. They are computed "
+            "from the same sums, so memory or a processor is at fault. Checkpoints from "
+            "before are intact: go on from them with --resume, on other hosts",
+            now,
+            difference));
+  }
+  options.replica_check_every_steps = 0;  // told once
+  if (topology().is_root())
+    complain("lockstep: by update {} {}: the hosts are not of one kind, and round differently\n",
+             now,
+             difference);
 }
 
 EvaluationResult TrainerParts::evaluate_indices(Split split,

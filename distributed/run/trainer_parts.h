@@ -13,6 +13,7 @@
 #include "lockstep/core/training/ema.h"
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/core/training/optimizer.h"
+#include "lockstep/core/training/state_digests.h"
 #include "lockstep/distributed/comm/session.h"
 #include "lockstep/distributed/run/run_control.h"
 #include "lockstep/distributed/run/run_files.h"
@@ -32,6 +33,8 @@ struct TrainingLoopOptions {
   bool restore_best = true;      // test the best weights, not the last ones
   EvaluationViews views = EvaluationViews::kOne;
   bool fixed_evaluation_batches = false;  // EvaluationImages::fixed_batches
+  int64_t replica_check_every_steps = 0;  // and before saving; 0 = off
+  int64_t digest_every_steps = 0;         // 0 = off
 };
 
 // Made by make_trainer in the order of the members, which is the order in which they need one
@@ -58,6 +61,8 @@ struct TrainerParts {
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<WeightAverage> average;  // null: the weights are not averaged
   std::unique_ptr<TrainingStep> step;
+  std::unique_ptr<StateDigests> replicated, gradients;
+  bool unlike_hosts = false;  // replicas may differ by what computes them
   std::unique_ptr<RunControl> control;
   std::unique_ptr<RunFiles> files;
   StartReport report;
@@ -73,6 +78,13 @@ struct TrainerParts {
   StepResult collect_update(const EpochBatches& batches);
   // Both at once.
   StepResult update(EpochBatches& batches, double rate);
+  // Whether the state after update `step` is looked at, within an epoch.
+  bool looks_at_state(int64_t step) const;
+  // Then: tells its digests, compares replicas. Collective.
+  void look_at_state();
+  // Throws AgreedError(kInternal), naming ranks and tensor, where ranks hold different states.
+  // Collective.
+  void check_replicas();
   // Of the averaged weights, where there are such. Collective.
   EvaluationResult evaluate_indices(Split split,
                                     const std::vector<int64_t>& indices,
@@ -84,6 +96,9 @@ struct TrainerParts {
   bool wants_stop() const;
   std::optional<Watchdog::Guard> watch_update();
   void report_step(const StepResult& result, const EpochBatches& batches);
+  void report_digests();
+
+  int64_t checked_step_ = -1;
 };
 
 }  // namespace lockstep

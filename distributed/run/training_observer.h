@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lockstep/distributed/run/end_reason.h"
@@ -36,6 +37,12 @@ struct StepReport {
   double learning_rate = 0;
   double images_per_second = 0;  // all ranks together, since the last report
   double data_wait_seconds = 0;  // this rank's, since the last report
+};
+
+// Of rank 0's memory after an update; all ranks' are the same.
+struct DigestReport {
+  int64_t step = 0;
+  std::vector<std::pair<std::string, uint64_t>> digests;  // by name, as in replicated_state()
 };
 
 struct EpochReport {
@@ -72,6 +79,7 @@ class TrainingObserver {
   virtual ~TrainingObserver() = default;
   virtual void on_start(const StartReport&) {}
   virtual void on_step(const StepReport&) {}
+  virtual void on_digests(const DigestReport&) {}
   virtual void on_epoch(const EpochReport&) {}
   // Before on_end, of a run that is tested.
   virtual void on_test(const TestReport&) {}

@@ -6,10 +6,8 @@
 #include <fmt/format.h>
 #include <torch/version.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <set>
 #include <sstream>
@@ -17,6 +15,7 @@
 
 #include "lockstep/core/kernels/instruction_set.h"
 #include "lockstep/distributed/setup/gpus.h"
+#include "lockstep/distributed/setup/processor.h"
 
 namespace lockstep {
 namespace {
@@ -36,20 +35,13 @@ constexpr std::array<std::string_view, 11> kFlags = {"avx2",
 
 // "GenuineIntel avx2 fma …"
 std::string describe_processor() {
-  std::ifstream info("/proc/cpuinfo");
-  std::string vendor;
-  for (std::string line; std::getline(info, line);) {
-    const std::string value = line.substr(std::min(line.size(), line.find(':') + 1));
-    if (line.starts_with("vendor_id")) vendor = value;
-    if (!line.starts_with("flags")) continue;
-    std::istringstream words(value);
-    const std::set<std::string, std::less<>> flags{std::istream_iterator<std::string>(words), {}};
-    for (const std::string_view flag : kFlags) {
-      if (flags.contains(flag)) vendor += fmt::format(" {}", flag);
-    }
-    break;
+  std::string text = processor_field("vendor_id");
+  std::istringstream words(processor_field("flags"));
+  const std::set<std::string, std::less<>> flags{std::istream_iterator<std::string>(words), {}};
+  for (const std::string_view flag : kFlags) {
+    if (flags.contains(flag)) text += fmt::format(" {}", flag);
   }
-  return vendor.empty() ? "unknown" : vendor.substr(vendor.find_first_not_of(' '));
+  return text.empty() ? "unknown" : text;
 }
 
 }  // namespace

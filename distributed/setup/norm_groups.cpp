@@ -22,11 +22,11 @@ int64_t smallest_part(int64_t total, int64_t num_parts) {
 }
 
 int64_t smallest_group(int64_t batch, const Config& config, int64_t world_size) {
-  const int64_t group = batch_cut(config, true).group_size;
-  if (group > 0) return batch / groups_of_batch(batch, group).of;
+  const BatchNormMode mode = config.distributed.batch_norm;
+  if (mode == BatchNormMode::kGroup)
+    return batch / groups_of_batch(batch, config.distributed.batch_norm_group).of;
   const int64_t steps = config.distributed.accumulation_steps;
-  if (config.distributed.batch_norm == BatchNormMode::kLocal)
-    return smallest_part(smallest_part(batch, world_size), steps);
+  if (mode == BatchNormMode::kLocal) return smallest_part(smallest_part(batch, world_size), steps);
   // The first `more` ranks have one image more than the others; of each the last micro-slice is the
   // smallest.
   const int64_t each = batch / world_size, more = batch % world_size;
@@ -108,8 +108,8 @@ void refuse_single_values(ImageClassifier& model,
   const std::vector<std::string> ways = remedies(config, info, train_images, world_size);
   const bool in_every_batch =
       smallest_group(std::min(config.batch_size, train_images), config, world_size) == 1;
-  const bool in_micro_slices =
-      config.distributed.accumulation_steps > 1 && batch_cut(config, true).group_size == 0;
+  const bool in_micro_slices = config.distributed.accumulation_steps > 1 &&
+                               config.distributed.batch_norm != BatchNormMode::kGroup;
   const std::map<BatchNormMode, const char*> having{
       {BatchNormMode::kGroup, "a group has"},
       {BatchNormMode::kSync, "all ranks together have"},

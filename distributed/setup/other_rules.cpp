@@ -252,6 +252,9 @@ std::string not_reproducible(const Config& config, const RunSituation& run) {
                            ? "depends on the number of ranks"
                            : "has no order of its sums that ranks do not change");
   }
+  if (config.distributed.gradient_dtype == GradientDtype::kBf16)
+    return "distributed.gradient_dtype=bf16 rounds sums of ranks: set "
+           "distributed.gradient_dtype=fp32";
   if (config.validation.batch_size == 0)
     return "validation.batch_size=auto depends on the memory that is free: set a number";
   const int64_t shards = shards_of_full_batch(config, run);
@@ -284,6 +287,24 @@ std::vector<SettingRule> running_rules() {
       {{"distributed.bucket_bytes"},
        [](const Config&, const RunSituation& run) {
          return run.world_size > 1 ? "" : "no effect, since one rank sends nothing";
+       }},
+      {{"distributed.replica_check_every_steps"},
+       [](const Config& config, const RunSituation& run) {
+         const bool alone = run.world_size == 1 && config.distributed.replica_check_every_steps > 0;
+         return alone ? "no effect, since one rank has no others to compare with" : "";
+       }},
+      {{"logging.digest_every_steps"},
+       [](const Config& config, const RunSituation& run) {
+         const int64_t every = config.logging.digest_every_steps;
+         return every > run.updates(config)
+                    ? fmt::format("no effect: the run has {} updates", run.updates(config))
+                    : "";
+       }},
+      {{"distributed.gradient_dtype"},
+       [](const Config& config, const RunSituation& run) {
+         const bool alone =
+             run.world_size == 1 && config.distributed.gradient_dtype == GradientDtype::kBf16;
+         return alone ? "one rank sends nothing; its gradients are rounded all the same" : "";
        }},
       {{"distributed.reproducible"}, not_reproducible, Weight::kRefuse},
       {{"distributed.virtual_shards"}, shards_and_groups},

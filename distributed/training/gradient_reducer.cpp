@@ -19,6 +19,7 @@ struct GradientReducer::Impl {
   FlatParameters& parameters;
   Communicator& communicator;
   at::Tensor extras;
+  std::unique_ptr<BucketTransport> transport;
   std::vector<int64_t>
       missing;  // by bucket: parameters whose gradient of this backward is still to come
   std::vector<bool> arrived;  // by entry, within this backward
@@ -35,13 +36,19 @@ struct GradientReducer::Impl {
     MovesByType further;  // added
   };
   std::vector<Waiting> waiting;
-  std::vector<std::unique_ptr<PendingWork>> pending;
+  struct UnderWay {
+    BucketRange bucket;
+    std::vector<std::unique_ptr<PendingWork>> sums;
+  };
+  std::vector<UnderWay> under_way;
   int64_t next_bucket =
       0;  // buckets start in this order on every rank, whatever order they become complete in
   bool last_backward = false;
 
-  Impl(FlatParameters& p, Communicator& c, int64_t num_extras) : parameters(p), communicator(c) {
+  Impl(FlatParameters& p, Communicator& c, int64_t num_extras, std::unique_ptr<BucketTransport> t)
+      : parameters(p), communicator(c), transport(std::move(t)) {
     extras = parameters.reserve_extras(num_extras);
+    if (!transport) transport = make_plain_transport(parameters);
     arrived.resize(parameters.entries().size());
     filled.resize(parameters.entries().size());
     missing.resize(parameters.buckets().size());
@@ -93,13 +100,22 @@ struct GradientReducer::Impl {
   }
 
   void start_bucket() {
-    const FlatBucket& bucket = parameters.buckets()[static_cast<size_t>(next_bucket)];
     const bool last = next_bucket == num_buckets() - 1;
+    const FlatBucket& bucket = parameters.buckets()[static_cast<size_t>(next_bucket)];
     const int64_t end = last ? parameters.gradient_storage().numel() : bucket.end;
-    pending.push_back(communicator.start_all_reduce(
-        parameters.gradient_storage().narrow(0, bucket.begin, end - bucket.begin),
-        "gradient bucket"));
-    ++next_bucket;
+    UnderWay& started = under_way.emplace_back();
+    started.bucket = {next_bucket++, bucket.begin, end, last};
+    for (const at::Tensor& sent : transport->send(started.bucket))
+      started.sums.push_back(communicator.start_all_reduce(sent, "gradient bucket"));
+  }
+
+  void finish_buckets() {
+    while (next_bucket < num_buckets()) start_bucket();
+    for (const UnderWay& started : under_way) {
+      for (const auto& sum : started.sums) sum->wait();
+      transport->receive(started.bucket);
+    }
+    under_way.clear();
   }
 };
 
@@ -115,8 +131,9 @@ struct ReducerHook final : torch::autograd::PostAccumulateGradHook {
 
 GradientReducer::GradientReducer(FlatParameters& parameters,
                                  Communicator& communicator,
-                                 int64_t num_extras)
-    : impl_(std::make_unique<Impl>(parameters, communicator, num_extras)) {
+                                 int64_t num_extras,
+                                 std::unique_ptr<BucketTransport> transport)
+    : impl_(std::make_unique<Impl>(parameters, communicator, num_extras, std::move(transport))) {
   for (size_t i = 0; i < parameters.entries().size(); ++i) {
     if (parameters.entries()[i].frozen) continue;
     Impl* impl = impl_.get();
@@ -136,7 +153,7 @@ GradientReducer::~GradientReducer() {
 at::Tensor& GradientReducer::extras() { return impl_->extras; }
 
 void GradientReducer::begin_update() {
-  LOCKSTEP_CHECK(impl_->pending.empty(), "the update before has not been finished");
+  LOCKSTEP_CHECK(impl_->under_way.empty(), "the update before has not been finished");
   impl_->extras.zero_();
   std::fill(impl_->filled.begin(), impl_->filled.end(), false);
   impl_->next_bucket = 0;
@@ -161,9 +178,7 @@ void GradientReducer::finish_own() {
 
 void GradientReducer::finish_update() {
   finish_own();
-  while (impl_->next_bucket < impl_->num_buckets()) impl_->start_bucket();
-  for (auto& work : impl_->pending) work->wait();
-  impl_->pending.clear();
+  impl_->finish_buckets();
 }
 
 }  // namespace lockstep

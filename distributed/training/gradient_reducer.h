@@ -7,6 +7,7 @@
 
 #include "lockstep/core/training/flat_parameters.h"
 #include "lockstep/distributed/comm/communicator.h"
+#include "lockstep/distributed/training/bucket_transport.h"
 
 namespace lockstep {
 
@@ -19,7 +20,11 @@ class GradientReducer {
  public:
   // Parameters and communicator must outlive it; no other reducer may hook the same parameters.
   // num_extras: float slots that travel with the last bucket (loss, counts, batch-norm statistics).
-  GradientReducer(FlatParameters& parameters, Communicator& communicator, int64_t num_extras);
+  // transport: null for plain sums in the flat gradient.
+  GradientReducer(FlatParameters& parameters,
+                  Communicator& communicator,
+                  int64_t num_extras,
+                  std::unique_ptr<BucketTransport> transport = nullptr);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
@@ -35,7 +40,7 @@ class GradientReducer {
   // started, waits for everything. After it the flat gradient holds the sum over ranks and
   // micro-slices.
   void finish_update();
-  // Instead of it, where the caller sums over ranks: the flat gradient then holds this rank's own.
+  // Instead of it, where nothing is to be summed yet: the flat gradient then holds this rank's own.
   void finish_own();
 
  private:

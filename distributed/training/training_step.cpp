@@ -67,17 +67,29 @@ TrainingStep::TrainingStep(const TrainingStepParts& parts,
       batch_norm_state_(parts.model),
       reducer_(parts.parameters,
                parts.communicator,
-               kNumScalars + batch_norm_state_.contribution_size()) {
+               kNumScalars + batch_norm_state_.contribution_size(),
+               make_transport()) {
   batch_norm_state_.attach(
       reducer_.extras().narrow(0, kNumScalars, batch_norm_state_.contribution_size()));
   const at::Device device = parts.parameters.master().device();
   decision_ = std::make_unique<UpdateDecision>(device, options.clip_gradient_norm);
   link_ = std::make_unique<UpdateLink>(device, kNumInputs, kNumResults);
-  if (options.cut.num_shards > 0) shard_sums_ = std::make_unique<ShardSums>(parts.communicator);
   if (options.graphs && device.is_cuda()) graphs_ = std::make_unique<StepGraphs>(device);
 }
 
 TrainingStep::~TrainingStep() = default;
+
+std::unique_ptr<BucketTransport> TrainingStep::make_transport() {
+  FlatParameters& parameters = parts_.parameters;
+  if (options_.cut.num_shards > 0) {
+    auto sums = std::make_unique<ShardSums>(
+        parameters, parts_.communicator, IndexRange{kImages, kStopRequests + 1});
+    shard_sums_ = sums.get();
+    return sums;
+  }
+  return options_.gradient_dtype == at::kBFloat16 ? make_bfloat16_transport(parameters)
+                                                  : make_plain_transport(parameters);
+}
 
 int64_t TrainingStep::under_way() const { return link_->under_way(); }
 int64_t TrainingStep::max_under_way() const { return link_->max_under_way(); }
@@ -108,41 +120,37 @@ void TrainingStep::enqueue(const Batch& batch,
 void TrainingStep::compute(const Batch& batch, int64_t step, double learning_rate) {
   const IndexRange slice{batch.first_position, batch.first_position + batch.images.size(0)};
   const IndexRange shards = shards_at(batch.global_size, options_.cut, slice);
-  if (shard_sums_) {
+  reducer_.begin_update();
+  if (shard_sums_ != nullptr) {
     sum_shards(batch, step, shards);
   } else {
     sum_micro_slices(batch, step, shards);
   }
+  reducer_.extras().narrow(0, kImages, 2).copy_(link_->inputs().narrow(0, kOwnImages, 2));
+  reducer_.finish_update();
   update(learning_rate);
 }
 
 void TrainingStep::sum_micro_slices(const Batch& batch, int64_t step, const IndexRange& shards) {
   const int64_t steps = options_.accumulation_steps;
-  reducer_.begin_update();
   for (int64_t m = 0; m < steps; ++m) {
     const IndexRange part = contiguous_part(shards.size(), m, steps);
     const ImageGroups groups = groups_of_shards(
         batch.global_size, options_.cut, {shards.begin + part.begin, shards.begin + part.end});
     accumulate(batch, groups, step, m == steps - 1);
   }
-  reducer_.extras().narrow(0, kImages, 2).copy_(link_->inputs().narrow(0, kOwnImages, 2));
-  reducer_.finish_update();
 }
 
 void TrainingStep::sum_shards(const Batch& batch, int64_t step, const IndexRange& shards) {
-  shard_sums_->begin(shards_of_batch(batch.global_size, options_.cut));
+  shard_sums_->begin_batch(shards_of_batch(batch.global_size, options_.cut));
   for (int64_t shard = shards.begin; shard < shards.end; ++shard) {
-    reducer_.begin_update();
-    accumulate(batch,
-               groups_of_shards(batch.global_size, options_.cut, {shard, shard + 1}),
-               step,
-               /*last=*/false);
+    const bool last = shard == shards.end - 1;
+    accumulate(
+        batch, groups_of_shards(batch.global_size, options_.cut, {shard, shard + 1}), step, last);
+    if (last) break;
     reducer_.finish_own();
-    shard_sums_->add(parts_.parameters.gradient_storage());
+    if (!shard_sums_->end_shard()) reducer_.begin_update();
   }
-  const at::Tensor counts = link_->inputs().narrow(0, kOwnImages, 2).clone();
-  shard_sums_->finish(parts_.parameters.gradient_storage(), counts);
-  reducer_.extras().narrow(0, kImages, 2).copy_(counts);
 }
 
 StepResult TrainingStep::collect() {
@@ -180,7 +188,7 @@ void TrainingStep::accumulate(const Batch& batch,
                               bool last) {
   Batch slice = part_of(batch, images_of(groups));
   // At a place of its own: where a slice lies within a rank's may change a library's sums.
-  if (shard_sums_) slice.images = slice.images.clone();
+  if (shard_sums_ != nullptr) slice.images = slice.images.clone();
   const bool in_groups = options_.cut.group_size > 0 && groups.count > 0;
   const at::Tensor& inputs = link_->inputs();
   const at::Tensor device_step = inputs.is_cuda() ? inputs.view(at::kInt)[kStep] : at::Tensor();

@@ -50,8 +50,9 @@ struct TrainingStepOptions {
   // shard is computed by itself, and sums over shards have the same bits at any number of ranks: a
   // rank's only micro-slices are then its shards.
   BatchCut cut;
-  double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
-  bool graphs = false;              // on a GPU: steps are recorded and replayed (step_graphs.h)
+  double clip_gradient_norm = 0.0;             // global L2 norm; 0 = off
+  at::ScalarType gradient_dtype = at::kFloat;  // as what gradients travel; not of shards' sums
+  bool graphs = false;  // on a GPU: steps are recorded and replayed (step_graphs.h)
 };
 
 // What a step works on: all of it must outlive the step.
@@ -95,6 +96,7 @@ class TrainingStep {
 
  private:
   void compute(const Batch& batch, int64_t step, double learning_rate);
+  std::unique_ptr<BucketTransport> make_transport();
   void sum_micro_slices(const Batch& batch, int64_t step, const IndexRange& shards);
   void sum_shards(const Batch& batch, int64_t step, const IndexRange& shards);
   void accumulate(const Batch& batch, const ImageGroups& groups, int64_t step, bool last);
@@ -111,8 +113,8 @@ class TrainingStep {
   ForwardAndLoss forward_and_loss_;
   TrainingStepOptions options_;
   BatchNormState batch_norm_state_;
+  ShardSums* shard_sums_ = nullptr;  // the reducer's transport; null: another one
   GradientReducer reducer_;
-  std::unique_ptr<ShardSums> shard_sums_;  // null: sums are the reducer's
   std::unique_ptr<UpdateDecision> decision_;
   std::unique_ptr<UpdateLink> link_;
   std::unique_ptr<StepGraphs> graphs_;  // null: none

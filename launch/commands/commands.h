@@ -18,6 +18,8 @@ void add_config_command(CLI::App& program, Run& run);
 void add_models_command(CLI::App& program, Run& run);
 void add_bench_command(CLI::App& program, Run& run);
 void add_report_command(CLI::App& program, Run& run);
+void add_verify_command(CLI::App& program, Run& run);
+void add_launch_command(CLI::App& program, Run& run);
 void add_doctor_command(CLI::App& program, Run& run);
 
 }  // namespace lockstep

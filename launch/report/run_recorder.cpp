@@ -15,11 +15,14 @@ RunRecorder::RunRecorder(const std::string& run_directory,
   const ControlState state = checkpoint_ ? checkpoint_->state : ControlState{};
   metrics_.emplace(directory_.file("metrics.jsonl"), state.step, state.epoch);
   curves_ = read_learning_curves(directory_.file("metrics.jsonl"));
+  if (config.logging.digest_every_steps > 0)
+    digests_.emplace(directory_.file("digests.jsonl"), state.step);
   if (config.logging.tensorboard) tensorboard_.emplace(run_directory, state.step);
 }
 
 std::vector<TrainingObserver*> RunRecorder::observers() {
   std::vector<TrainingObserver*> list = {&*metrics_};
+  if (digests_) list.push_back(&*digests_);
   if (tensorboard_) list.push_back(&*tensorboard_);
   list.push_back(&report_);  // reads what the metrics file was told
   return list;

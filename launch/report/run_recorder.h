@@ -10,6 +10,7 @@
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/training_observer.h"
 #include "lockstep/launch/report/report_file.h"
+#include "lockstep/launch/run/digest_file.h"
 #include "lockstep/launch/run/metrics_file.h"
 #include "lockstep/launch/run/run_directory.h"
 #include "lockstep/launch/run/tensorboard_file.h"
@@ -45,6 +46,7 @@ class RunRecorder {
   std::optional<CheckpointContents> checkpoint_;
   LearningCurves curves_;
   std::optional<MetricsFile> metrics_;
+  std::optional<DigestFile> digests_;
   std::optional<TensorBoardFile> tensorboard_;
   ReportWriter report_;
 };

@@ -6,8 +6,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <sstream>
 
 #include "lockstep/core/base/complain.h"
+#include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/file_io.h"
 #include "lockstep/core/base/terminal_text.h"
 
@@ -35,6 +38,18 @@ void AppendedFile::write(const std::string& record) {
   complain("lockstep: warning: cannot write {} any longer: {}\n",
            terminal_word(path_),
            std::strerror(error));
+}
+
+const std::string& keep_lines(const std::string& path,
+                              const std::function<bool(const std::string& line)>& keep) {
+  if (!std::filesystem::exists(path)) return path;
+  std::istringstream in(read_file(path));
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    if (keep(line)) kept += line + "\n";
+  }
+  write_file_durably(path, kept);
+  return path;
 }
 
 }  // namespace lockstep

@@ -1,6 +1,7 @@
 // A file that a run adds to while it lasts.
 #pragma once
 
+#include <functional>
 #include <string>
 
 namespace lockstep {
@@ -22,5 +23,10 @@ class AppendedFile {
   int descriptor_ = -1;
   bool failed_ = false;
 };
+
+// Leaves only those lines of the file at `path` that `keep` accepts, of a torn last one too;
+// nothing happens where there is no file. Returns the path. Throws Error(kInputOutput).
+const std::string& keep_lines(const std::string& path,
+                              const std::function<bool(const std::string& line)>& keep);
 
 }  // namespace lockstep

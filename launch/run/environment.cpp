@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "lockstep/data/image_set/hdf5_file.h"
 #include "lockstep/distributed/comm/backends.h"
 #include "lockstep/distributed/setup/gpus.h"
+#include "lockstep/distributed/setup/processor.h"
 #include "lockstep/launch/run/cores.h"
 
 namespace lockstep {
@@ -21,12 +21,8 @@ namespace lockstep {
 const char* lockstep_version() { return LOCKSTEP_VERSION; }
 
 std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name"))
-      return line.substr(std::min(line.size(), line.find(':') + 2));
-  }
-  return "unknown";
+  const std::string name = processor_field("model name");
+  return name.empty() ? "unknown" : name;
 }
 
 int available_cores() { return count_cores(allowed_cores()); }

@@ -1,12 +1,10 @@
 #include "lockstep/launch/run/metrics_file.h"
 
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/training/ema.h"
@@ -26,7 +24,8 @@ ordered_json number(const std::optional<double>& value) {
   return value ? number(*value) : ordered_json(nullptr);
 }
 
-bool still_holds(const ordered_json& event, int64_t step, int64_t epoch) {
+bool still_holds(const std::string& line, int64_t step, int64_t epoch) {
+  const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!event.is_object()) return false;  // a torn last line, too
   const ordered_json kind = event.value("event", ordered_json());
   if (kind == "start") return step > 0;
@@ -38,23 +37,15 @@ bool still_holds(const ordered_json& event, int64_t step, int64_t epoch) {
   return kind == "epoch" && count("step") <= step && count("epoch") <= epoch;
 }
 
-// The file at `path`, of which only such lines are left.
-const std::string& without_lines_after(const std::string& path, int64_t step, int64_t epoch) {
-  if (!std::filesystem::exists(path)) return path;
-  std::istringstream in(read_file(path));
-  std::string kept, line;
-  while (std::getline(in, line)) {
-    const auto event = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (still_holds(event, step, epoch)) kept += line + "\n";
-  }
-  write_file_durably(path, kept);
-  return path;
-}
-
 }  // namespace
 
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step, int64_t resumed_epoch)
-    : path_(path), file_(without_lines_after(path, resumed_step, resumed_epoch), /*fresh=*/false) {}
+    : path_(path),
+      file_(keep_lines(path,
+                       [&](const std::string& line) {
+                         return still_holds(line, resumed_step, resumed_epoch);
+                       }),
+            /*fresh=*/false) {}
 
 void MetricsFile::write(const std::string& line) { file_.write(line + "\n"); }
 

@@ -60,6 +60,7 @@ void refuse_taken(const std::string& path) {
   if (fs::exists(folder / kLock)) return;
   for (const char* name : {"config.json",
                            "environment.json",
+                           "digests.jsonl",
                            "best.safetensors",
                            "last.safetensors",
                            "test_predictions.json",

@@ -16,6 +16,7 @@
 
 #include "lockstep/core/base/complain.h"
 #include "lockstep/core/base/error.h"
+#include "lockstep/distributed/comm/mpi/bfloat16_sum.h"
 #include "lockstep/distributed/comm/mpi/mpi_calls.h"
 #include "lockstep/distributed/comm/mpi/mpi_session_impl.h"
 #include "lockstep/distributed/comm/mpi/owned_comm.h"
@@ -29,6 +30,8 @@ MPI_Datatype mpi_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
     case at::kFloat:
       return MPI_FLOAT;
+    case at::kBFloat16:
+      return MPI_UINT16_T;
     case at::kDouble:
       return MPI_DOUBLE;
     case at::kLong:
@@ -99,6 +102,7 @@ class MpiCommunicator final : public Communicator {
   Watchdog& watchdog_;
   at::Device device_;
   OwnedComm comm_;
+  Bfloat16Sum bfloat16_sum_;
   int rank_, world_size_;
   // Oldest first: MPI calls of all ranks must come in the order of start_all_reduce, whenever the
   // copies to the host are done.
@@ -183,11 +187,12 @@ void MpiCommunicator::start_ready(const Operation* until) {
 
 void MpiCommunicator::start(Operation& operation) {
   const MPI_Datatype type = mpi_type(operation.host);
+  const MPI_Op sum = type == MPI_UINT16_T ? bfloat16_sum_.get() : MPI_SUM;
   operation.started = true;
   if (world_size_ == 1) return;
   operation.requests =
       start_in_parts(operation.host, [&](void* address, int count, MPI_Request* request) {
-        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, MPI_SUM, comm_.get(), request),
+        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, address, count, type, sum, comm_.get(), request),
                   operation.label);
       });
 }

@@ -37,12 +37,14 @@ ncclDataType_t nccl_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
     case at::kFloat:
       return ncclFloat32;
+    case at::kBFloat16:
+      return ncclBfloat16;
     case at::kDouble:
       return ncclFloat64;
     case at::kLong:
       return ncclInt64;
     default:
-      throw_error(ExitCode::kInternal, "NCCL carries float32, float64 and int64 here");
+      throw_error(ExitCode::kInternal, "NCCL carries float32, bfloat16, float64 and int64 here");
   }
 }
 

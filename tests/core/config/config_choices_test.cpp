@@ -29,7 +29,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(defaults),
             "ce8f4e763b118c5c22d6f899b23b6ef4d1a7e4d7ad8b4d06adae5e6754a08f17");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "be0362998db838125fa299df19189565167735a8558a78b81ceff9adcc97b874");
+            "fb334450f54f059537c515e1d4fe55ad3b35f59d5bacf72c8b790abb6ad96fb4");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "6d47a971e0ae6c8dd3cc9f764bda640846c92fd3337dcbec71650c7278521571");
+            "4dbfbc2fb0878ea92694b57f0712229c563ee395667c80549860bd1dcfa76298");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {

@@ -273,6 +273,8 @@ TEST(Config, DigestFollowsOnlyWhatDeterminesTheNumbers) {
                                    "distributed.backend=mpi",
                                    "distributed.timeout_seconds=1",
                                    "distributed.bucket_bytes=4096",
+                                   "distributed.replica_check_every_steps=7",
+                                   "logging.digest_every_steps=3",
                                    "distributed.graphs=off"};
   for (const std::string& assignment : kIrrelevant) {
     EXPECT_EQ(config_digest(parse("", {assignment})), digest) << assignment;

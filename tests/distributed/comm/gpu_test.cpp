@@ -101,14 +101,16 @@ TEST_F(Gpu, BatchNormEqualsTheCpus) {
 }
 
 void expect_sums(Communicator& communicator, at::Device device) {
-  for (int64_t size : {1, 1000, 300001}) {
-    // Made on the device: a sum that does not wait for it would add what stood there before.
-    at::Tensor tensor = torch::full({size}, static_cast<float>(rank() + 1), at::device(device));
-    communicator.all_reduce(tensor, "test");
-    communicator.synchronise("test");
-    const int sum_of_ranks = world_size() * (world_size() + 1) / 2;
-    EXPECT_EQ(tensor.min().item<float>(), static_cast<float>(sum_of_ranks));
-    EXPECT_EQ(tensor.max().item<float>(), tensor.min().item<float>());
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (int64_t size : {1, 1000, 300001}) {
+      // Made on the device: a sum that does not wait for it would add what stood there before.
+      at::Tensor tensor = torch::full({size}, rank() + 1, at::device(device).dtype(dtype));
+      communicator.all_reduce(tensor, "test");
+      communicator.synchronise("test");
+      const int sum_of_ranks = world_size() * (world_size() + 1) / 2;
+      EXPECT_EQ(tensor.min().item<float>(), static_cast<float>(sum_of_ranks));
+      EXPECT_EQ(tensor.max().item<float>(), tensor.min().item<float>());
+    }
   }
   at::Tensor tensor = torch::full({7}, static_cast<float>(rank()), at::device(device));
   communicator.broadcast(tensor, 0, "test");
@@ -142,8 +144,7 @@ struct CpuStep {
 std::vector<CpuStep> cpu_steps(const Config& config, int64_t count) {
   std::vector<CpuStep> steps;
   run_in_process(1, [&](InProcessRank& alone) {
-    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
-    TrainingRank training(config, *alone.gradients, sync ? alone.statistics.get() : nullptr);
+    TrainingRank training(config, *alone.gradients, alone.statistics.get());
     for (int64_t step = 0; step < count; ++step) {
       CpuStep& done = steps.emplace_back();
       done.before = training.state();
@@ -154,9 +155,9 @@ std::vector<CpuStep> cpu_steps(const Config& config, int64_t count) {
   return steps;
 }
 
-// Each step from the CPU's state, and what becomes of it. A value next
-// to zero may open a ReLU on the one device alone, which moves a gradient by a thousandth (as
-// another rounding on the CPU does); several steps in a row would magnify that.
+// Each step from the CPU's state, and what becomes of it. A value next to zero may open a ReLU on
+// the one device alone, which moves a gradient by a thousandth (as another rounding on the CPU
+// does); several steps in a row would magnify that.
 void expect_training_equals_the_cpus(BatchNormMode mode, const char* backend, at::Device device) {
   Config config;
   config.distributed.batch_norm = mode;
@@ -306,6 +307,7 @@ TEST_F(Gpu, RecordedStepsDrawAndCountAnew) {
   config.optimizer.clip_gradient_norm = 0.5;
   config.distributed.batch_norm_group = 3;  // several on each rank of two, whatever the batch
   config.distributed.accumulation_steps = 2;
+  config.distributed.gradient_dtype = GradientDtype::kBf16;
   expect_recorded_equals_launched(config, device_);
 }
 

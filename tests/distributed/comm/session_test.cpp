@@ -68,6 +68,29 @@ TEST_P(CommunicatorTest, SeveralSumsUnderWayAndOtherTypes) {
   });
 }
 
+// Each sum of two is rounded to the nearest: half a unit in the last place of eight bits.
+TEST_P(CommunicatorTest, Bfloat16SumsAreRoundedAndTheSameBitsOnEveryRank) {
+  on_every_rank([](Session& session) {
+    const auto communicator = cpu_channel(session);
+    const Topology& topology = session.topology();
+    for (int64_t size : {1, 7, 300001}) {
+      at::Tensor exact = torch::zeros({size}, torch::kDouble), largest = torch::zeros_like(exact);
+      for (int r = 0; r < topology.world_size; ++r) {
+        const at::Tensor sent = random_of(r, size).to(torch::kBFloat16).to(torch::kDouble);
+        exact += sent;
+        largest += sent.abs();
+      }
+      at::Tensor sum = random_of(topology.rank, size).to(torch::kBFloat16);
+      communicator->all_reduce(sum, "test");
+      const at::Tensor error = (sum.to(torch::kDouble) - exact).abs();
+      const double roundings = topology.world_size - 1;
+      EXPECT_TRUE((error <= roundings * 0x1p-8 * largest).all().item<bool>());
+      for (const std::string& other : session.control().all_gather(digest(sum), "digests"))
+        EXPECT_EQ(other, digest(sum)) << size;
+    }
+  });
+}
+
 TEST_P(CommunicatorTest, BroadcastOverwritesWithTheRoots) {
   on_every_rank([](Session& session) {
     const auto communicator = cpu_channel(session);

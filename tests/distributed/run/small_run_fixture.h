@@ -100,11 +100,12 @@ struct SmallRun {
 using Complete = std::function<void(int rank, TrainerOptions&)>;
 using Body = std::function<void(int rank, Trainer&)>;
 
-// Makes a trainer on each of `world_size` ranks and gives it to `body`.
+// Makes a trainer on each of `world_size` ranks and gives it to `body`. `others` are told too.
 inline Recorder with_trainers(int world_size,
                               const Config& config,
                               const Complete& complete,
-                              const Body& body) {
+                              const Body& body,
+                              const std::vector<TrainingObserver*>& others = {}) {
   Recorder told;
   run_sessions(world_size, [&](Session& session) {
     const int rank = session.topology().rank;
@@ -112,7 +113,10 @@ inline Recorder with_trainers(int world_size,
     TrainerOptions options;
     if (complete) complete(rank, options);
     std::vector<TrainingObserver*> observers;
-    if (rank == 0) observers.push_back(&told);
+    if (rank == 0) {
+      observers = others;
+      observers.push_back(&told);
+    }
     Trainer trainer = make_trainer(config,
                                    session,
                                    {at::kCPU, "in-process", "a thread"},
@@ -124,12 +128,16 @@ inline Recorder with_trainers(int world_size,
   return told;
 }
 
-inline SmallRun small_run(int world_size, const Config& config, const Complete& complete = {}) {
+inline SmallRun small_run(int world_size,
+                          const Config& config,
+                          const Complete& complete = {},
+                          const std::vector<TrainingObserver*>& others = {}) {
   SmallRun run;
   run.ends.resize(static_cast<size_t>(world_size));
-  run.told = with_trainers(world_size, config, complete, [&](int rank, Trainer& trainer) {
+  const auto body = [&](int rank, Trainer& trainer) {
     run.ends[static_cast<size_t>(rank)] = trainer.run();
-  });
+  };
+  run.told = with_trainers(world_size, config, complete, body, others);
   return run;
 }
 

@@ -329,5 +329,28 @@ TEST_P(TrainerTest, AModelBeginsWithTrainingImagesOfRank0) {
   for (const auto& model : models) EXPECT_FALSE(model->seen.defined());
 }
 
+class WithTorchsNorm final : public ImageClassifier {
+ public:
+  torch::nn::BatchNorm2d norm = register_module("norm", torch::nn::BatchNorm2d(3));
+  ClassifierOutput forward(const at::Tensor& images, const StepContext&) override {
+    return {norm->forward(images).mean({2, 3}), {}};
+  }
+};
+
+TEST(Trainer, ReproducibleRunsRefuseModulesThatDependOnTheNumberOfRanks) {
+  Config config = small_config();
+  config.distributed.reproducible = true;
+  try {
+    small_run(1, config, [](int, TrainerOptions& options) {
+      options.own_model = std::make_shared<WithTorchsNorm>();
+    });
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("norm (torch::nn::BatchNorm2dImpl): use lockstep::BatchNorm"));
+  }
+}
+
 }  // namespace
 }  // namespace lockstep::test

@@ -130,6 +130,7 @@ TEST(SettingNotes, WhatCannotTakeEffectIsTold) {
       {{"distributed.reproducible=true", "distributed.virtual_shards=16"},
        "note: distributed.virtual_shards=16: a batch has 8 groups, and so many shards"},
       {{"distributed.reproducible=true", "distributed.accumulation_steps=2"}, "shard by shard"},
+      {{"logging.digest_every_steps=211"}, "no effect: the run has 210 updates"},
       {{"precision=tf32"}, "no effect on CPUs"},
       {{"batch_size=801"}, "note: batch_size=801: an epoch is one update, of all 800 training"},
       {{"data.max_train_images=800"}, "there are 800 training images"},
@@ -219,6 +220,10 @@ TEST(SettingNotes, TheImagesDecideToo) {
   run = kUsual;
   run.world_size = 1;
   EXPECT_THAT(notes({"distributed.bucket_bytes=9999"}, run), ElementsAre(HasSubstr("one rank")));
+  EXPECT_THAT(notes({"distributed.replica_check_every_steps=9"}, run),
+              ElementsAre(HasSubstr("no others to compare with")));
+  EXPECT_THAT(notes({"distributed.gradient_dtype=bf16"}, run),
+              ElementsAre(HasSubstr("rounded all the same")));
   run = kUsual;
   run.on_cpu = false;
   EXPECT_THAT(notes({"precision=tf32", "distributed.allow_shared_gpu=true"}, run), IsEmpty());
@@ -232,6 +237,8 @@ TEST(SettingNotes, WhatWouldMakeTheRunMeaninglessIsRefused) {
   EXPECT_EQ(refusal({reproducible}), "");
   EXPECT_THAT(refusal({reproducible, "distributed.batch_norm=local"}),
               HasSubstr("set distributed.batch_norm=group"));
+  EXPECT_THAT(refusal({reproducible, "distributed.gradient_dtype=bf16"}),
+              HasSubstr("set distributed.gradient_dtype=fp32"));
   EXPECT_THAT(refusal({reproducible, "validation.batch_size=auto"}), HasSubstr("set a number"));
   EXPECT_THAT(refusal({reproducible, "distributed.virtual_shards=1"}),
               HasSubstr("1 virtual shards, fewer than the 2 ranks: start at most 1, or raise "

@@ -1,5 +1,7 @@
 // Training and validation on many ranks, whatever they are, equal those on one.
 #include "lockstep/distributed/training/evaluation.h"
+
+#include "lockstep/core/base/sha256.h"
 #include "tests/distributed/comm/in_process_fixture.h"
 #include "tests/distributed/comm/world_fixture.h"
 #include "tests/distributed/training/training_fixture.h"
@@ -110,6 +112,41 @@ void expect_equal(const NamedTensors& a, const NamedTensors& b, const char* what
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i)
     EXPECT_TRUE(torch::equal(a[i].second, b[i].second)) << what << ": " << a[i].first;
+}
+
+// Only gradients are rounded: to eight bits on each rank, and again in each sum.
+TEST_P(RanksTraining, GradientsMayTravelAsBfloat16) {
+  on_every_rank([](Session& session) {
+    const Topology& topology = session.topology();
+    for (const int64_t bucket_bytes : {int64_t{4} << 20, int64_t{100000}}) {
+      Config config;
+      config.distributed.bucket_bytes = bucket_bytes;
+      const auto channel = cpu_channel(session);
+      TrainingRank exact(config, *channel, nullptr);
+      config.distributed.gradient_dtype = GradientDtype::kBf16;
+      TrainingRank rounded(config, *channel, nullptr);
+      const auto first_step = [&](TrainingRank& training) {
+        return training.run(global_batch(24, 0), topology.rank, topology.world_size, 0, 0.05);
+      };
+      const StepResult expected = first_step(exact), result = first_step(rounded);
+      EXPECT_EQ(result.loss_sum, expected.loss_sum);
+      EXPECT_EQ(result.correct, expected.correct);
+      expect_close(rounded.gradients(), exact.gradients(), 0x1p-6, "gradient");
+      expect_close(rounded.state().weights, exact.state().weights, 1e-2, "weights");
+      const auto difference = [&](size_t i) {
+        return relative_difference(rounded.gradients()[i].second, exact.gradients()[i].second);
+      };
+      EXPECT_GT(difference(0), 0x1p-12) << "nothing has been rounded";
+      std::string bytes;
+      for (const auto& [name, tensor] : rounded.state().weights) {
+        const at::Tensor plain = tensor.contiguous();
+        bytes.append(static_cast<const char*>(plain.const_data_ptr()), plain.nbytes());
+      }
+      const std::string digest = sha256_hex(std::as_bytes(std::span(bytes)));
+      for (const std::string& other : session.control().all_gather(digest, "digests"))
+        EXPECT_EQ(other, digest);
+    }
+  });
 }
 
 // Batches of eight, eight and two shards, so that ranks have several, one or none.

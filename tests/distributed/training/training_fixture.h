@@ -124,6 +124,7 @@ struct TrainingState {
 
 class TrainingRank {
  public:
+  // statistics: what synchronised batch norm sums over; may be null without it.
   TrainingRank(const Config& config,
                Communicator& gradients,
                Communicator* statistics,
@@ -142,7 +143,9 @@ class TrainingRank {
         average_(average_decay > 0
                      ? std::make_unique<WeightAverage>(*model_, parameters_, average_decay)
                      : nullptr),
-        exchange_(statistics ? make_statistics_exchange(*statistics) : nullptr),
+        exchange_(config.distributed.batch_norm == BatchNormMode::kSync
+                      ? make_statistics_exchange(*statistics)
+                      : nullptr),
         step_({.model = *model_,
                .parameters = parameters_,
                .optimizer = *optimizer_,

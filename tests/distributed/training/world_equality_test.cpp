@@ -38,8 +38,7 @@ Outcome one_step(const Config& config,
   Outcome outcome;
   run_in_process(world_size, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
-    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
-    TrainingRank training(config, *rank.gradients, sync ? rank.statistics.get() : nullptr);
+    TrainingRank training(config, *rank.gradients, rank.statistics.get());
     training.restore(state);
     const StepResult step = training.run(batch, rank.rank, world_size, 0, 0.05);
     if (rank.rank == 0) outcome = {step, training.gradients(), training.state().weights};
@@ -53,8 +52,7 @@ std::vector<TrainingState> saved_states(const Config& config,
   std::vector<TrainingState> states;
   run_in_process(1, [&](InProcessRank& rank) {
     torch::set_num_threads(1);
-    const bool sync = config.distributed.batch_norm == BatchNormMode::kSync;
-    TrainingRank training(config, *rank.gradients, sync ? rank.statistics.get() : nullptr);
+    TrainingRank training(config, *rank.gradients, rank.statistics.get());
     for (int64_t i = 0; i < count; ++i) {
       states.push_back(training.state());
       for (int64_t s = 0; s < steps_between; ++s)
@@ -213,7 +211,7 @@ TEST(WorldEquality, AccumulationEqualsOneSlice) {
     config.distributed.accumulation_steps = accumulation;
     run_in_process(1, [&](InProcessRank& rank) {
       torch::set_num_threads(1);
-      TrainingRank training(config, *rank.gradients, nullptr);
+      TrainingRank training(config, *rank.gradients, rank.statistics.get());
       training.restore(states[0]);
       const StepResult step = training.run(twice, 0, 1, 0, 0.05);
       outcomes[accumulation] = {step, training.gradients(), training.state().weights};

@@ -1,5 +1,6 @@
 // NCCL between pretended GPUs of one machine, over shared memory: sums and broadcasts in stream
 // order. What NCCL forbids ends the process.
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <fcntl.h>
 #include <nccl.h>
@@ -72,8 +73,8 @@ void sum_part(const Communicator& c, T* data, size_t count) {
   std::memcpy(c.slot(c.rank), data, count * sizeof(T));
   c.meet();
   for (size_t i = 0; i < count; ++i) {
-    T sum = 0;
-    for (int r = 0; r < c.size; ++r) sum += reinterpret_cast<const T*>(c.slot(r))[i];
+    T sum = reinterpret_cast<const T*>(c.slot(0))[i];
+    for (int r = 1; r < c.size; ++r) sum += reinterpret_cast<const T*>(c.slot(r))[i];
     data[i] = sum;
   }
   c.meet();
@@ -145,6 +146,8 @@ API ncclResult_t ncclAllReduce(const void* from,
   pretended::enqueue(stream, [&c, data = pretended::mapped(to), count, type] {
     if (type == ncclFloat32) {
       sum<float>(c, data, count);
+    } else if (type == ncclBfloat16) {
+      sum<__nv_bfloat16>(c, data, count);
     } else if (type == ncclFloat64) {
       sum<double>(c, data, count);
     } else if (type == ncclInt64) {

@@ -1,0 +1,100 @@
+#include "lockstep/launch/launcher/supervised_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "lockstep/core/base/error.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int kStopSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+constexpr std::time_t kSecondsToEnd = 10;
+
+// While it lives these signals, and the end of a child, are waited for instead of acting.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigemptyset(&set_);
+    for (const int signal : kStopSignals) sigaddset(&set_, signal);
+    sigaddset(&set_, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &set_, &before_);
+  }
+  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+
+  const sigset_t& before() const { return before_; }
+  // The next of them; 0 when none has come in so many seconds, where that is not 0.
+  int wait(std::time_t seconds) const {
+    const timespec limit{seconds, 0};
+    for (;;) {
+      const int signal =
+          seconds > 0 ? sigtimedwait(&set_, nullptr, &limit) : sigwaitinfo(&set_, nullptr);
+      if (signal > 0) return signal;
+      if (errno == EAGAIN) return 0;
+    }
+  }
+
+ private:
+  sigset_t set_{}, before_{};
+};
+
+[[noreturn]] void become(const std::vector<std::string>& command,
+                         const sigset_t& mask,
+                         pid_t parent) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) _exit(1);  // it ended before it could be told
+  const int nothing = open("/dev/null", O_RDONLY);
+  if (nothing >= 0) dup2(nothing, STDIN_FILENO);
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  execvp(words[0], words.data());
+  _exit(127);
+}
+
+}  // namespace
+
+ProcessEnd run_supervised(const std::vector<std::string>& command,
+                          const std::function<void(bool again)>& on_signal) {
+  const HeldSignals signals;
+  const pid_t self = getpid(), child = fork();
+  if (child < 0)
+    throw_error(ExitCode::kInputOutput, "cannot start {}: {}", command[0], std::strerror(errno));
+  if (child == 0) become(command, signals.before(), self);
+  setpgid(child, child);  // whoever comes first
+  ProcessEnd end;
+  bool ending = false;
+  for (;;) {
+    const int signal = signals.wait(ending ? kSecondsToEnd : 0);
+    if (signal == SIGCHLD) {
+      int status = 0;
+      if (waitpid(child, &status, WNOHANG) != child) continue;
+      end.code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+      return end;
+    }
+    if (signal == 0) {
+      kill(-child, SIGKILL);
+    } else if (!end.stop_requested) {
+      end.stop_requested = true;
+      on_signal(false);
+      kill(child, SIGUSR2);
+    } else if (signal != SIGUSR1 && signal != SIGUSR2) {
+      if (!ending) on_signal(true);
+      ending = true;
+      kill(child, SIGTERM);
+    }
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,31 @@
+// Whether the files that a run left behind are what the run wrote.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lockstep {
+
+struct CheckedFile {
+  std::string name;  // within the run directory
+  bool sound = true;
+  std::string what;  // "update 240, epoch 10"; of one that is not sound: why
+};
+
+struct CheckedRun {
+  std::vector<CheckedFile> files;
+  int64_t resumes_from = 0;          // the update of the newest sound checkpoint; 0: none
+  std::vector<std::string> weights;  // "best", "last": those that can be used
+
+  bool sound() const;
+};
+
+// Throws Error: kInputOutput for a folder that is not there, kUsage for one that holds no run.
+void require_run(const std::string& directory);
+
+// Reads every file that a run keeps, checkpoints through their digests. Throws Error as
+// require_run.
+CheckedRun check_run(const std::string& directory);
+
+}  // namespace lockstep

@@ -1,0 +1,142 @@
+#include "lockstep/launch/verify/run_comparison.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "lockstep/core/base/error.h"
+#include "lockstep/core/config/config_io.h"
+#include "lockstep/distributed/run/checkpoint.h"
+#include "lockstep/launch/run/digest_file.h"
+#include "lockstep/launch/verify/run_check.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Finds differing parts among those of `a`, in its order. What only one of them has is not
+// compared.
+template <typename Value, typename Equal>
+std::vector<std::string> differing(const std::vector<std::pair<std::string, Value>>& a,
+                                   const std::vector<std::pair<std::string, Value>>& b,
+                                   const Equal& equal) {
+  const std::map<std::string, Value> others(b.begin(), b.end());
+  std::vector<std::string> names;
+  for (const auto& [name, value] : a) {
+    const auto it = others.find(name);
+    if (it != others.end() && !equal(value, it->second)) names.push_back(name);
+  }
+  return names;
+}
+
+// By update: what differs, or nothing.
+using Findings = std::map<int64_t, std::vector<std::string>>;
+
+Findings compare_digests(const std::string& a, const std::string& b) {
+  DigestReader first((fs::path(a) / "digests.jsonl").string());
+  DigestReader second((fs::path(b) / "digests.jsonl").string());
+  Findings found;
+  auto x = first.next(), y = second.next();
+  while (x && y) {
+    if (x->step == y->step) found[x->step] = differing(x->digests, y->digests, std::equal_to<>());
+    const int64_t step_x = x->step, step_y = y->step;
+    if (step_x <= step_y) x = first.next();
+    if (step_y <= step_x) y = second.next();
+  }
+  return found;
+}
+
+std::optional<CheckpointContents> checkpoint_of(const std::string& directory,
+                                                const std::string& name) {
+  try {
+    return load_checkpoint((fs::path(directory) / "checkpoints" / name).string());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+Findings compare_checkpoints(const std::string& a, const std::string& b) {
+  const auto equal = [](const at::Tensor& x, const at::Tensor& y) {
+    return x.dtype() == y.dtype() && x.sizes() == y.sizes() &&
+           std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+  };
+  Findings found;
+  for (const std::string& folder : checkpoint_folders(a)) {
+    const std::string name = fs::path(folder).filename().string();
+    const auto x = checkpoint_of(a, name), y = checkpoint_of(b, name);
+    if (!x || !y) continue;
+    std::vector<std::string>& names = found[x->state.step];
+    for (const auto member : {&CheckpointContents::model,
+                              &CheckpointContents::optimizer,
+                              &CheckpointContents::average}) {
+      for (std::string& tensor : differing((*x).*member, (*y).*member, equal))
+        names.push_back(std::move(tensor));
+    }
+  }
+  return found;
+}
+
+Config config_of(const std::string& directory) {
+  return load_config((fs::path(directory) / "config.json").string(), {});
+}
+
+// Why the runs could not be the same: settings, images.
+std::vector<std::string> other_questions(const std::string& a, const std::string& b) {
+  std::vector<std::string> reasons = resume_obstacles(config_of(a), config_of(b));
+  const auto images = newest_data_digest(a), others = newest_data_digest(b);
+  if (images && others && *images != *others)
+    reasons.push_back(fmt::format("image sets {} and {}", *images, *others));
+  return reasons;
+}
+
+// What computed them, where that is known and another.
+std::vector<std::string> other_arithmetic(const std::string& a, const std::string& b) {
+  const auto x = newest_arithmetic(a), y = newest_arithmetic(b);
+  if (!x || !y || *x == *y || x->empty() || y->empty()) return {};
+  return {fmt::format("{} was computed with {}", a, *x), fmt::format("{} with {}", b, *y)};
+}
+
+}  // namespace
+
+RunComparison compare_runs(const std::string& a, const std::string& b) {
+  for (const std::string& directory : {a, b}) require_run(directory);
+  RunComparison comparison;
+  comparison.reasons = other_questions(a, b);
+  if (!comparison.reasons.empty()) {
+    comparison.outcome = RunComparison::Outcome::kNotComparable;
+    return comparison;
+  }
+  comparison.reproducible = config_of(a).distributed.reproducible;
+  const Findings digests = compare_digests(a, b), checkpoints = compare_checkpoints(a, b);
+  comparison.digests = static_cast<int64_t>(digests.size());
+  comparison.checkpoints = static_cast<int64_t>(checkpoints.size());
+  Findings all = digests;  // of an update that both have, the digests name gradients too
+  for (const auto& [step, names] : checkpoints) {
+    std::vector<std::string>& known = all[step];
+    if (known.empty()) known = names;
+  }
+  for (const auto& [step, names] : all) {
+    if (!names.empty()) {
+      comparison.parted_at = step;
+      comparison.tensors = names;
+      break;
+    }
+    comparison.same_until = step;
+  }
+  using Outcome = RunComparison::Outcome;
+  if (comparison.parted_at > 0) {
+    comparison.reasons = other_arithmetic(a, b);
+    comparison.outcome = comparison.reasons.empty() ? Outcome::kDiffer : Outcome::kNotComparable;
+  } else if (!all.empty()) {
+    comparison.outcome = Outcome::kSame;
+  }
+  return comparison;
+}
+
+}  // namespace lockstep
