@@ -8,7 +8,7 @@
 #
 #   LOCKSTEP_BASE=COMMIT   stand-alone compilation and clang-tidy look at what changed since then, instead of since tests/thorough.sh
 #                          last passed (docs/measurements.md)
-#   LOCKSTEP_TEST_SECONDS=N   leaves out the second build too where the rest took more seconds than this [3000]
+#   LOCKSTEP_TEST_SECONDS=N   leaves out the second build too where the rest took more seconds than this [2400]
 set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 
@@ -81,7 +81,7 @@ run_tests release build --label-exclude cluster
 run_tests cluster build --label-regex cluster --repeat until-pass:3
 # Developers' machines have CUDA and would otherwise never see the build that other machines make.
 # It takes a quarter of the whole: on slow machines it is left to another run, so that this one ends in time.
-if ((SECONDS > ${LOCKSTEP_TEST_SECONDS:-3000})); then
+if ((SECONDS > ${LOCKSTEP_TEST_SECONDS:-2400})); then
   stage "The build without CUDA is left out: $((SECONDS / 60)) minutes have passed (LOCKSTEP_TEST_SECONDS)"
 elif [[ $quick == no ]] && grep -q '^LOCKSTEP_CUDA_FOUND:INTERNAL=ON' build/CMakeCache.txt; then
   torch_version=${LOCKSTEP_TORCH_VERSION:-$(awk '/^[0-9]/ { print $1; exit }' cmake/libtorch_versions.txt)}
