@@ -30,8 +30,8 @@ constexpr const char* kFooter =
   lockstep evaluate runs/first --data set.h5
 
 Several ranks: lockstep launch -n N -- train ..., or mpirun -np N --bind-to none lockstep train ...
-(train, evaluate, bench and doctor; of the others rank 0 does the work). `lockstep COMMAND --help` has each command's options and examples,
-`lockstep config` the configuration's keys.
+(train, evaluate, bench and doctor; of the others rank 0 does the work). `lockstep COMMAND --help`
+has each command's options and examples, `lockstep config` the configuration's keys.
 
 Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal fault, lost peer or
 divergence; 74 input or output; 75 saved on request: start again with --resume.)";

@@ -148,19 +148,12 @@ void add_launch_command(CLI::App& program, Run& run) {
       "launch", "Start a command's ranks by mpirun, watch them, start them again");
   command->add_option("-n,--ranks", options->ranks, "Ranks [one a GPU, without GPUs one a core]")
       ->check(CLI::Range(1, 1'000'000));
+  command->add_option("--hosts", options->hosts, "Several hosts and their ranks: node1:4,node2:4")
+      ->type_name("HOST:N,...");
   command
-      ->add_option(
-          "--hosts",
-          options->hosts,
-          "Several hosts and their ranks: node1:4,node2:4; the program, the folder and the "
-          "data have the same paths on all")
-      ->type_name("HOST:N,…");
-  command
-      ->add_option(
-          "--max-restarts",
-          options->max_restarts,
-          "After a lost rank start again from the newest checkpoint, so many times at most, "
-          "without hosts that no longer answer; not where nothing was saved meanwhile")
+      ->add_option("--max-restarts",
+                   options->max_restarts,
+                   "Starts after lost ranks, from the newest checkpoint")
       ->capture_default_str()
       ->check(CLI::Range(0, 1'000'000));
   command->add_option("--mpirun", options->mpirun, "Open MPI's or MPICH's")->capture_default_str();
@@ -169,14 +162,16 @@ void add_launch_command(CLI::App& program, Run& run) {
       ->required();
   command->footer(
       R"(Ctrl-C, TERM or USR1 asks the ranks to save and to stop (code 75: start again with --resume); a second Ctrl-C
-or TERM ends them at once.
+or TERM ends them at once. On several hosts the program, the folder and the data have the same paths. A restart leaves
+out hosts that no longer answer to ssh; where nothing was saved since the last start, there is none.
 
 Examples:
   lockstep launch -- train --set data.file=set.h5
   lockstep launch -n 4 --max-restarts 3 -- train resnet18.json --run-dir runs/a
   lockstep launch --hosts node1:4,node2:4 -- train resnet18.json --run-dir runs/b
 
-Exit codes: the ranks', as mpirun returns them (docs/guide.md); 64 command line; 74 mpirun cannot be started.)");
+Exit codes: 0 done; else the ranks', as mpirun returns them (docs/guide.md); 64 command line; 74 mpirun cannot be
+started.)");
   command->callback([options, &run] {
     run = [options](int*, char*** argv) { return launch(*options, (*argv)[0]); };
   });

@@ -101,14 +101,13 @@ void add_verify_command(CLI::App& program, Run& run) {
       "verify", "Whether a run's files are what it wrote; where two runs part");
   verify->add_option("RUN", options->run, "A run directory")->required();
   verify
-      ->add_option(
-          "--against",
-          options->against,
-          "Another run of the same configuration: names the first update, and the tensors, "
-          "in which they differ")
+      ->add_option("--against",
+                   options->against,
+                   "Another run of the same configuration: where do the two part?")
       ->type_name("RUN");
   verify->footer(
-      R"(What two runs have kept of the same updates is compared: digests (logging.digest_every_steps) and checkpoints.
+      R"(What two runs have kept of the same updates is compared: digests (logging.digest_every_steps) and checkpoints. The
+first update in which they differ is named, and the tensors.
 With distributed.reproducible runs at other numbers of ranks are the same to the bit.
 
 Examples:

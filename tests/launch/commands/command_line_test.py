@@ -30,6 +30,8 @@ class CommandLine(ProgramTest):
             ["config"],
             ["models"],
             ["report"],
+            ["verify"],
+            ["launch"],
             ["bench"],
             ["doctor"],
         ):

@@ -99,7 +99,7 @@ class Verify(ProgramTest):
             two,
             words=["the same up to update 10", "digests of 5 updates, 2 checkpoints"],
         )
-        # As if a tensor had changed between updates 4 and 6.
+        # As if a tensor had changed behind the checkpoint of update 5.
         lines = [json.loads(line) for line in (two / "digests.jsonl").read_text().splitlines()]
         for line in lines[2:]:
             for name in ("layer1.0.conv1.weight", "momentum/fc.bias"):
@@ -110,7 +110,7 @@ class Verify(ProgramTest):
             alone,
             "--against",
             two,
-            words=["after update 4 and by update 6: layer1.0.conv1.weight, momentum/fc.bias ("],
+            words=["after update 5 and by update 6: layer1.0.conv1.weight, momentum/fc.bias ("],
         )
         # By checkpoints alone.
         (two / "digests.jsonl").unlink()
