@@ -10,6 +10,12 @@
 #include "lockstep/distributed/training/replica_check.h"
 
 namespace lockstep {
+namespace {
+
+// Of what is done every so many updates; 0: never.
+bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+
+}  // namespace
 
 TrainerParts::TrainerParts(Session& session_in,
                            TrainingData data_in,
@@ -78,15 +84,14 @@ void TrainerParts::report_step(const StepResult& result, const EpochBatches& bat
 }
 
 bool TrainerParts::looks_at_state(int64_t at_step) const {
-  const auto due = [&](int64_t every) { return every > 0 && at_step % every == 0; };
-  return due(options.digest_every_steps) || due(options.replica_check_every_steps);
+  return is_due(options.digest_every_steps, at_step) ||
+         is_due(options.replica_check_every_steps, at_step);
 }
 
 void TrainerParts::look_at_state() {
-  const int64_t now = control->state().step, digests = options.digest_every_steps;
-  const int64_t checks = options.replica_check_every_steps;
-  if (digests > 0 && now % digests == 0 && topology().is_root()) report_digests();
-  if (checks > 0 && now % checks == 0) check_replicas();
+  const int64_t now = control->state().step;
+  if (is_due(options.digest_every_steps, now) && topology().is_root()) report_digests();
+  if (is_due(options.replica_check_every_steps, now)) check_replicas();
 }
 
 void TrainerParts::report_digests() {
