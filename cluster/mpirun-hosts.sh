@@ -2,6 +2,7 @@
 # Trains with Lockstep on several hosts without a batch system:   cluster/mpirun-hosts.sh
 # The hosts need ssh without a password from here, and this folder, the program and the data under the same paths.
 # TERM, INT (Ctrl-C) or USR1 to this script let the ranks save; it then ends with code 75: start it again to go on.
+# Where ranks are lost it goes on from the newest checkpoint (MAX_RESTARTS). `lockstep launch --hosts` does the same in fewer words.
 
 # ---- edit from here ------------------------------------------------------------------------------------------------
 # What is set in the environment wins over these defaults.
@@ -13,6 +14,7 @@ OPTIONS=${OPTIONS:-}                   # more for `lockstep train`: --set data.f
 RUN_DIR=${RUN_DIR:-runs/hosts}         # the same at the next start: the run goes on there
 THREADS=${THREADS:-4}                  # CPU threads a rank
 MPIRUN_OPTIONS=${MPIRUN_OPTIONS:-}     # more for mpirun: -x NCCL_SOCKET_IFNAME=eth0
+MAX_RESTARTS=${MAX_RESTARTS:-3}        # after lost ranks, as long as something was saved since the start before
 # ---- to here -------------------------------------------------------------------------------------------------------
 
 ranks=0
@@ -34,27 +36,48 @@ fi
 read -d "" -ra options <<< "$OPTIONS"
 read -d "" -ra mpirun_options <<< "$MPIRUN_OPTIONS"
 
+# The update of the newest checkpoint; 0: none.
+newest_saved() {
+  local newest=0 folder
+  for folder in "$RUN_DIR"/checkpoints/*; do
+    if [[ ${folder##*/} =~ ^[0-9]+$ ]] && ((10#${folder##*/} > newest)); then newest=$((10#${folder##*/})); fi
+  done
+  echo "$newest"
+}
+
 training=
-signalled=no
+signalled=no stopping=no
 # shellcheck disable=SC2329  # the trap below calls it
 forward_stop() {
-  signalled=yes
+  signalled=yes stopping=yes
   echo "asking the ranks to save and stop" >&2
   if [[ -n $training ]]; then kill -USR2 "$training"; fi
 }
 trap forward_stop TERM INT USR1
 
-# In a process group of its own (set -m), so that Ctrl-C reaches this script alone: mpirun would give the ranks no time to save.
-set -m
-mpirun -np "$ranks" --host "$HOSTS" --bind-to none -x OMP_NUM_THREADS="$THREADS" "${mca[@]}" "${mpirun_options[@]}" \
-  "$PROGRAM" train ${CONFIG:+"$CONFIG"} "${options[@]}" --run-dir "$RUN_DIR" --resume < /dev/null &
-training=$!
-wait "$training"
-code=$?
-while [[ $signalled == yes ]]; do  # A trap ends `wait` early.
-  signalled=no
+# Sets code. mpirun gets a process group of its own (set -m), so that Ctrl-C reaches this script alone: mpirun would give the ranks no time
+# to save.
+train() {
+  set -m
+  mpirun -np "$ranks" --host "$HOSTS" --bind-to none -x OMP_NUM_THREADS="$THREADS" "${mca[@]}" "${mpirun_options[@]}" \
+    "$PROGRAM" train ${CONFIG:+"$CONFIG"} "${options[@]}" --run-dir "$RUN_DIR" --resume < /dev/null &
+  training=$!
   wait "$training"
   code=$?
+  while [[ $signalled == yes ]]; do  # A trap ends `wait` early.
+    signalled=no
+    wait "$training"
+    code=$?
+  done
+}
+
+for ((restarts = 0;; ++restarts)); do
+  saved_before=$(newest_saved)
+  train
+  # A rank was killed or crashed (128 + signal) or found a peer lost (70).
+  if ((code != 70 && code <= 128)) || [[ $stopping == yes ]]; then break; fi
+  if ((restarts >= MAX_RESTARTS || $(newest_saved) <= saved_before)); then break; fi
+  echo "ranks were lost (code $code): going on from update $(newest_saved)" >&2
 done
 if [[ $code == 75 ]]; then echo "state saved in $RUN_DIR: start this script again to go on" >&2; fi
 exit "$code"

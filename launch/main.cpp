@@ -14,6 +14,7 @@
 #include "lockstep/distributed/run/stop_signals.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/for_ranks.h"
+#include "lockstep/launch/commands/memory_error.h"
 #include "lockstep/launch/commands/program_version.h"
 #include "lockstep/launch/commands/session_runner.h"
 #include "lockstep/launch/terminal/console.h"
@@ -30,7 +31,7 @@ constexpr const char* kFooter =
   lockstep evaluate runs/first --data set.h5
 
 Several ranks: lockstep launch -n N -- train ..., or mpirun -np N --bind-to none lockstep train ...
-(train, evaluate, bench and doctor; of the others rank 0 does the work). `lockstep COMMAND --help`
+(train, evaluate, bench, doctor, verify --replay; of the others rank 0 does the work). `lockstep COMMAND --help`
 has each command's options and examples, `lockstep config` the configuration's keys.
 
 Exit codes: 0 done; 64 command line or configuration; 65 bad data; 70 internal fault, lost peer or
@@ -125,7 +126,8 @@ int refuse_command_line(const CLI::App& program,
 
 bool is_for_ranks(const CLI::App& program) {
   const auto chosen = program.get_subcommands();
-  return !chosen.empty() && lockstep::is_for_ranks(chosen.front()->get_name());
+  if (chosen.empty() || !lockstep::is_for_ranks(chosen.front()->get_name())) return false;
+  return chosen.front()->get_name() != "verify" || chosen.front()->count("--replay") > 0;
 }
 
 // Where several were started all the same, rank 0 is that process.
@@ -194,7 +196,11 @@ int main(int argc, char** argv) {
     lockstep::complain("lockstep: error: {}\n", error.what());
     return static_cast<int>(ExitCode::kInputOutput);
   } catch (const c10::Error& error) {  // its what() ends with a stack trace
-    lockstep::complain("lockstep: internal fault: {}\n", error.what_without_backtrace());
+    const std::string lack = lockstep::lack_of_memory(error);
+    if (lack.empty())
+      lockstep::complain("lockstep: internal fault: {}\n", error.what_without_backtrace());
+    else
+      lockstep::complain("lockstep: error: {}\n", lack);
     return static_cast<int>(ExitCode::kInternal);
   } catch (const std::exception& error) {
     lockstep::complain("lockstep: internal fault: {}\n", error.what());

@@ -60,7 +60,7 @@ if ((${#parts[@]} == 0)); then parts=(format shellcheck alone tidy asan tsan fau
   run_faults() {
     cmake --preset release
     cmake --build --preset release --target lockstep
-    ctest --preset release --tests-regex '^Faults'
+    tests/faults/run_all.sh
   }
   run_fuzz() {
     cmake --preset asan
@@ -91,7 +91,7 @@ for part in "${parts[@]}"; do
   result=passed
   if ((code != 0)); then result=FAILED failed=1; fi
   # The line in which the part's program sums up, if it came so far.
-  summary=$(grep -E '^(format-check|shellcheck|compile-alone|clang-tidy): |tests passed, |^\[  (PASSED|FAILED)  \] [0-9]+ test' "$logs/$part.log" |
+  summary=$(grep -E '^(format-check|shellcheck|compile-alone|clang-tidy|faults): |tests passed, |^\[  (PASSED|FAILED)  \] [0-9]+ test' "$logs/$part.log" |
     tail -n 1 | sed 's/^\[[A-Z ]*\] //; s/^[a-z-]*: //' || true)
   printf '%s\t%s\t%s\t%s\n' "$part" "$result" "${summary:-see $logs/$part.log}" $((SECONDS - began)) >> "$table"
   if [[ $record == yes ]]; then tail -n 1 "$table" | python3 tests/record_thorough.py; fi

@@ -66,7 +66,8 @@ struct OptimizerConfig {
   double weight_decay = 1e-4;
   bool decay_norms_and_biases = true;
   double clip_gradient_norm = 0.0;  // global L2 norm; 0 = off
-  double label_smoothing = 0.0;     // Szegedy et al. 2016, section 7, as PyTorch's CrossEntropyLoss
+  NotFinite not_finite = NotFinite::kStop;
+  double label_smoothing = 0.0;  // Szegedy et al. 2016, section 7, as PyTorch's CrossEntropyLoss
   double ema_decay =
       0.0;  // of the weights' exponential moving average, which is evaluated and saved; 0 = off
 };
@@ -124,8 +125,10 @@ struct DistributedConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every_steps = 0;  // besides every epoch's end; 0 = off
-  int64_t keep = 2;         // newest checkpoints kept
+  int64_t every_steps = 0;       // besides every epoch's end; 0 = off
+  double every_minutes = 0;      // likewise, within epochs
+  double epoch_min_seconds = 0;  // an epoch that ends sooner after the last one makes none
+  int64_t keep = 2;              // newest checkpoints kept
 };
 
 struct ValidationConfig {

@@ -131,6 +131,19 @@ inline constexpr auto kEnumRows<GradientDtype> = std::to_array<EnumRow<GradientD
      "half the bytes: each rank's gradient and each sum of two are rounded to bfloat16"},
 });
 
+// What follows a loss or gradient that is NaN or infinite. The update itself never happens.
+enum class NotFinite { kStop, kSkip, kRollback };
+
+template <>
+inline constexpr auto kEnumRows<NotFinite> = std::to_array<EnumRow<NotFinite>>({
+    {NotFinite::kStop, "stop", "the run ends as diverged"},
+    {NotFinite::kSkip, "skip", "the batch is left out; more than ten in a row end the run"},
+    {NotFinite::kRollback,
+     "rollback",
+     "back to the newest checkpoint, at half the rate; a sixth time from the same one ends the "
+     "run"},
+});
+
 // Whether a step on a GPU is recorded as a CUDA graph and replayed.
 enum class GraphUse { kAutomatic, kOn, kOff };
 

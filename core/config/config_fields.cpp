@@ -155,6 +155,9 @@ Fields optimizer_fields() {
       number<kOptimizer, &O::clip_gradient_norm>("optimizer.clip_gradient_norm",
                                                  kNotNegative,
                                                  "largest L2 norm of the whole gradient; 0 = off"),
+      choice<kOptimizer, &O::not_finite>("optimizer.not_finite",
+                                         "what follows a loss or gradient that is not finite",
+                                         kNotInDigest),
       number<kOptimizer, &O::label_smoothing>(
           "optimizer.label_smoothing", kBelowOne, "of the training loss"),
       number<kOptimizer, &O::ema_decay>("optimizer.ema_decay",
@@ -320,6 +323,16 @@ Fields run_keeping_fields() {
           "checkpoint.every_steps",
           kCount,
           "updates between checkpoints, besides every epoch's end; 0 = off",
+          kNotInDigest),
+      number<kCheckpoint, &Checkpoint::every_minutes>(
+          "checkpoint.every_minutes",
+          {0, kMostSeconds / 60},
+          "minutes after which a checkpoint is made within an epoch; 0 = off",
+          kNotInDigest),
+      number<kCheckpoint, &Checkpoint::epoch_min_seconds>(
+          "checkpoint.epoch_min_seconds",
+          {0, kMostSeconds},
+          "epochs that end sooner after the last checkpoint make none, but for the run's last",
           kNotInDigest),
       number<kCheckpoint, &Checkpoint::keep>(
           "checkpoint.keep", kPositiveCount, "newest checkpoints kept", kNotInDigest),

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
@@ -39,6 +40,22 @@ void require_there(const std::string& path) {
     throw_error(ExitCode::kBadData, "{} is missing", path);
 }
 
+// A manifest as text, with a digest of the rest of it.
+std::string sealed(json manifest) {
+  manifest.erase("digest");
+  manifest["digest"] = sha256_hex(manifest.dump(2));
+  return manifest.dump(2) + "\n";
+}
+
+// Whether each byte is what was written. Older manifests have no digest, and no other key either.
+bool is_sealed(const json& manifest, const std::string& text) {
+  static const std::set<std::string> kOlder = {
+      "format_version", "step", "epoch", "data_digest", "best_sha256", "arithmetic", "sha256"};
+  if (manifest.contains("digest")) return sealed(manifest) == text;
+  return std::ranges::all_of(manifest.items(),
+                             [](const auto& item) { return kOlder.contains(item.key()); });
+}
+
 // Throws Error(kBadData) naming the file for one that is not there or not a manifest.
 Manifest read_manifest(const fs::path& folder) {
   const std::string path = (folder / "manifest.json").string();
@@ -46,9 +63,12 @@ Manifest read_manifest(const fs::path& folder) {
   Manifest manifest;
   int version = 0;
   try {
-    const json object = json::parse(read_file(path, 1 << 20));
+    const std::string text = read_file(path, 1 << 20);
+    const json object = json::parse(text);
     object.at("format_version").get_to(version);
     if (version == kFormatVersion) {
+      if (!is_sealed(object, text))
+        throw_error(ExitCode::kBadData, "{} is damaged: it is not as it was written", path);
       object.at("data_digest").get_to(manifest.data_digest);
       // Older checkpoints lack them.
       if (object.contains("best_sha256")) object.at("best_sha256").get_to(manifest.best_sha256);
@@ -253,12 +273,14 @@ void save_checkpoint(const std::string& run_directory,
   write_folder_durably(folder.string(), [&](const std::string& temporary) {
     for (const auto& [name, bytes] : files)
       write_file_durably((fs::path(temporary) / name).string(), bytes);
-    write_file_durably((fs::path(temporary) / "manifest.json").string(), manifest.dump(2) + "\n");
+    write_file_durably((fs::path(temporary) / "manifest.json").string(), sealed(manifest));
   });
 
   WholeCheckpoints none;
   WholeCheckpoints& whole = known ? *known : none;
-  whole[folder.string()] = size_of(folder);
+  whole.erase(folder.string());  // of a save of the same update before
+  if (soundness(folder, whole) != Soundness::kWhole)
+    throw_error(ExitCode::kInputOutput, "what was written to {} reads otherwise", folder.string());
   prune(run_directory, folder, keep, whole);
 }
 

@@ -46,10 +46,10 @@ void restore_optimizer(Optimizer& optimizer,
 // that saves often need not read them again each time.
 using WholeCheckpoints = std::map<std::string, uintmax_t>;
 
-// Writes durably, then removes all but `keep`: the one just written, then the newest of the others
-// that verify. Damaged ones do not count and are removed, those of later steps included; ones that
-// cannot be read for now do not count either. Rank 0 alone calls it. Throws Error(kInputOutput);
-// older checkpoints are kept then.
+// Writes durably and reads back, then removes all but `keep`: the one just written, then the newest
+// of the others that verify. Damaged ones do not count and are removed, those of later steps
+// included; ones that cannot be read for now do not count either. Rank 0 alone calls it. Throws
+// Error(kInputOutput); older checkpoints are kept then.
 void save_checkpoint(const std::string& run_directory,
                      const CheckpointContents& contents,
                      int64_t keep,

@@ -30,6 +30,8 @@ TrainingLoopOptions make_training_loop_options(const Config& config, const Batch
   return {.batches = make_epoch_batches_options(config, format),
           .report_every_steps = config.logging.every_steps,
           .wall_time_seconds = config.limits.wall_time_seconds,
+          .save_every_minutes = config.checkpoint.every_minutes,
+          .skip_not_finite = config.optimizer.not_finite == NotFinite::kSkip,
           .restore_best = config.early_stopping.restore_best,
           .views = config.validation.views,
           .fixed_evaluation_batches = config.distributed.reproducible,
@@ -216,6 +218,7 @@ Trainer make_trainer(const Config& config,
   if (config.distributed.reproducible)
     require_same_arithmetic(session.control(), arithmetic, options.resume_from);
   const bool own = options.own_model != nullptr;
+  std::vector<std::string> notes = std::move(options.notes);
   parts.options = make_training_loop_options(config, format_for(config, device, own));
   make_channels(parts, config, device);
   const bool fresh = config.model.weights.empty() && !options.resume_from;
@@ -256,6 +259,7 @@ Trainer make_trainer(const Config& config,
   std::ranges::copy(parts.setting_notes, std::back_inserter(parts.report.notes));
   for (const std::string& module : rank_dependent_modules(*parts.model))
     parts.report.notes.push_back("depends on the number of ranks: " + module);
+  std::ranges::move(notes, std::back_inserter(parts.report.notes));
   return Trainer(std::move(made));
 }
 

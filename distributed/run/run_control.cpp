@@ -21,6 +21,7 @@ json state_json(const ControlState& state) {
           {"train_loss_sum", state.train_loss_sum},
           {"train_correct", state.train_correct},
           {"train_images", state.train_images},
+          {"skipped_in_a_row", state.skipped_in_a_row},
           {"validation_batch_size", state.validation_batch_size},
           {"early_stopping",
            {{"best", stopping.best},
@@ -42,7 +43,9 @@ ControlState state_from(const json& object) {
   object.at("train_loss_sum").get_to(state.train_loss_sum);
   object.at("train_correct").get_to(state.train_correct);
   object.at("train_images").get_to(state.train_images);
-  // Older checkpoints lack it.
+  // Older checkpoints lack them.
+  if (object.contains("skipped_in_a_row"))
+    object.at("skipped_in_a_row").get_to(state.skipped_in_a_row);
   if (object.contains("validation_batch_size"))
     object.at("validation_batch_size").get_to(state.validation_batch_size);
   const json& stopping = object.at("early_stopping");
@@ -141,7 +144,7 @@ void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) con
   next.batch_in_epoch = 0;
   next.train_loss_sum = 0;
   next.train_correct = next.train_images = 0;
-  record.save = true;
+  record.save = input.seconds_since_save >= options_.checkpoint_epoch_min_seconds;
   if (input.has_validation) {
     const auto decision =
         early_stopping_after_epoch(options_.early_stopping,
@@ -171,13 +174,15 @@ void RunControl::end_epoch(const ControlInput& input, ControlRecord& record) con
     record.stop = true;
     record.reason = EndReason::kCompleted;
   }
+  record.save |= record.stop;
 }
 
 ControlRecord RunControl::decide(const ControlInput& input) const {
   ControlRecord record;
   record.state = state_;
   if (input.epoch_ended) end_epoch(input, record);
-  if (checkpoint_is_due()) record.save = true;
+  // Never two at once: within an epoch nobody waits for a disk.
+  if ((checkpoint_is_due() || input.save_requested) && !input.still_saving) record.save = true;
   if (at_step_limit()) {
     record.stop = record.save = true;
     record.reason = EndReason::kCompleted;

@@ -21,6 +21,7 @@ struct ControlState {
   int64_t batch_in_epoch = 0;  // batches of the epoch under way that are done
   EarlyStoppingState early_stopping;
   PlateauState plateau;
+  int64_t skipped_in_a_row = 0;       // batches left out just before (optimizer.not_finite)
   int64_t validation_batch_size = 0;  // images a rank evaluates at once; 0 = not chosen yet
   // Sums over the epoch under way.
   double train_loss_sum = 0;
@@ -48,7 +49,10 @@ struct ControlInput {
   double validation_accuracy = std::numeric_limits<double>::quiet_NaN();
   bool has_validation = false;
   bool stop_requested = false;  // a signal on any rank, or the wall-time limit
+  bool save_requested = false;  // checkpoint.every_minutes have passed
   bool diverged = false;
+  bool still_saving = false;  // the last checkpoint is still being written
+  double seconds_since_save = std::numeric_limits<double>::infinity();
 };
 
 struct RunControlOptions {
@@ -57,8 +61,9 @@ struct RunControlOptions {
   double base_learning_rate = 0.1;
   LrScheduleConfig schedule;
   EarlyStoppingConfig early_stopping;
-  int64_t checkpoint_every_steps = 0;  // besides every epoch's end; 0 = off
-  int64_t limit_steps = 0;             // total updates, resumed ones included; 0 = no limit
+  int64_t checkpoint_every_steps = 0;  // besides epochs' ends; 0 = off
+  double checkpoint_epoch_min_seconds = 0;
+  int64_t limit_steps = 0;  // total updates, resumed ones included; 0 = no limit
 };
 
 // Order of calls, as a regular expression: finished_reason (next_learning_rate* exchange)*. Between

@@ -32,6 +32,7 @@ RunControlOptions make_run_control_options(const Config& config, int64_t updates
           .schedule = config.lr_schedule,
           .early_stopping = config.early_stopping,
           .checkpoint_every_steps = config.checkpoint.every_steps,
+          .checkpoint_epoch_min_seconds = config.checkpoint.epoch_min_seconds,
           .limit_steps = config.limits.steps};
 }
 

@@ -17,9 +17,16 @@ void save(TrainerParts& parts, const ControlRecord& record) {
   parts.files->save(record, *parts.model, *parts.parameters, *parts.optimizer, parts.average.get());
 }
 
-// Rank 0's decision for all, and the files that it asks for.
+// Rank 0's decision for all.
+ControlRecord exchange(TrainerParts& parts, ControlInput input) {
+  input.still_saving = parts.files->is_saving();
+  input.seconds_since_save = parts.files->seconds_since_save();
+  return parts.control->exchange(input);
+}
+
+// The same, and the files that it asks for.
 ControlRecord decide(TrainerParts& parts, const ControlInput& input) {
-  const ControlRecord record = parts.control->exchange(input);
+  const ControlRecord record = exchange(parts, input);
   save(parts, record);
   return record;
 }
@@ -49,7 +56,7 @@ ControlRecord conclude(TrainerParts& parts, bool epoch_ended, bool stop_requeste
     line.validation_loss = input.validation_loss = validation.loss;
     line.validation_accuracy = input.validation_accuracy = validation.accuracy;
   }
-  const ControlRecord record = parts.control->exchange(input);
+  const ControlRecord record = exchange(parts, input);
   line.best_epoch = record.state.early_stopping.best_epoch;
   line.patience_left = record.patience_left;
   line.is_best = record.is_best;
@@ -86,18 +93,24 @@ ControlRecord train_epoch(TrainerParts& parts) {
   parts.reporter.begin_batches();
   while (true) {
     StepResult result = next_result(parts, batches);
-    if (result.stop_requested || !result.finite) {
+    if (result.stop_requested || result.save_requested || !result.finite) {
       // Updates that were queued before this was known are finished; after a skipped one they are
       // skipped too.
-      while (parts.step->under_way() > 0) result.finite &= parts.collect_update(batches).finite;
+      while (parts.step->under_way() > 0) {
+        const StepResult later = parts.collect_update(batches);
+        result.finite &= later.finite;
+        result.stop_requested |= later.stop_requested;
+      }
     }
     if (!result.finite) return decide(parts, {.diverged = true});
     parts.look_at_state();
     const bool ended = parts.control->state().batch_in_epoch == batches.num_batches();
     if (ended || parts.control->at_step_limit())
       return conclude(parts, ended, result.stop_requested);
-    if (!result.stop_requested && !parts.control->checkpoint_is_due()) continue;
-    const ControlRecord record = decide(parts, {.stop_requested = result.stop_requested});
+    const bool asked = result.stop_requested || result.save_requested;
+    if (!asked && !parts.control->checkpoint_is_due()) continue;
+    const ControlRecord record = decide(
+        parts, {.stop_requested = result.stop_requested, .save_requested = result.save_requested});
     if (record.stop) return record;
   }
 }

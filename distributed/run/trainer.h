@@ -25,6 +25,8 @@ struct TrainerOptions {
   // Rank 0's counts: make_trainer shares it and gives its memory back. It must be of a run on the
   // same images (Error(kUsage)).
   std::optional<CheckpointContents> resume_from;
+  // Told with the run's own at its start, a line each. Rank 0's count.
+  std::vector<std::string> notes;
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.
   std::function<bool()> stop_requested;

@@ -31,10 +31,13 @@ EpochBatches TrainerParts::epoch_batches() const {
   return EpochBatches(data, options.batches, state.epoch, state.batch_in_epoch, topology());
 }
 
-bool TrainerParts::wants_stop() const {
-  const bool asked = stop_requested && stop_requested();
-  const double limit = options.wall_time_seconds;
-  return asked || (topology().is_root() && limit > 0 && reporter.seconds() >= limit);
+StepRequest TrainerParts::own_request() const {
+  if (stop_requested && stop_requested()) return StepRequest::kStop;
+  if (!topology().is_root()) return StepRequest::kNone;
+  const double limit = options.wall_time_seconds, interval = 60 * options.save_every_minutes;
+  if (limit > 0 && reporter.seconds() >= limit) return StepRequest::kStop;
+  const bool due = interval > 0 && files->seconds_since_save() >= interval;
+  return due && !files->is_saving() ? StepRequest::kSave : StepRequest::kNone;
 }
 
 // On a GPU the host only launches. Behind a collective whose peer is lost the device's queue fills,
@@ -48,20 +51,37 @@ std::optional<Watchdog::Guard> TrainerParts::watch_update() {
 void TrainerParts::queue_update(EpochBatches& batches, double rate) {
   const Batch batch = batches.next();
   const auto deadline = watch_update();
-  step->enqueue(batch, control->state().step + step->under_way(), rate, wants_stop());
+  step->enqueue(batch, control->state().step + step->under_way(), rate, own_request());
+}
+
+bool TrainerParts::may_skip() {
+  constexpr int64_t kMostInARow = 10;
+  ControlState& state = control->state();
+  if (!options.skip_not_finite || ++state.skipped_in_a_row > kMostInARow) return false;
+  if (topology().is_root())
+    complain("lockstep: update {} is left out: its loss or gradient is not finite\n",
+             state.step + 1);
+  return true;
 }
 
 StepResult TrainerParts::collect_update(const EpochBatches& batches) {
-  const StepResult result = step->collect();
-  if (!result.finite) return result;
+  StepResult result = step->collect();
   ControlState& state = control->state();
+  if (result.finite) {
+    state.skipped_in_a_row = 0;
+  } else {
+    if (!may_skip()) return result;
+    result.finite = true;
+    result.loss_sum = 0;
+    result.correct = result.images = 0;
+  }
   ++state.step;
   ++state.batch_in_epoch;
   state.train_loss_sum += result.loss_sum;
   state.train_correct += result.correct;
   state.train_images += result.images;
   reporter.count(result.images);
-  const bool due = state.step % options.report_every_steps == 0;
+  const bool due = result.images > 0 && state.step % options.report_every_steps == 0;
   if (due && topology().is_root()) report_step(result, batches);
   return result;
 }

@@ -29,8 +29,10 @@ namespace lockstep {
 struct TrainingLoopOptions {
   EpochBatchesOptions batches;
   int64_t report_every_steps = 1;
-  double wall_time_seconds = 0;  // 0 = no limit
-  bool restore_best = true;      // test the best weights, not the last ones
+  double wall_time_seconds = 0;   // 0 = no limit
+  double save_every_minutes = 0;  // within epochs; 0 = off
+  bool skip_not_finite = false;   // optimizer.not_finite=skip
+  bool restore_best = true;       // test the best weights, not the last ones
   EvaluationViews views = EvaluationViews::kOne;
   bool fixed_evaluation_batches = false;  // EvaluationImages::fixed_batches
   int64_t replica_check_every_steps = 0;  // and before saving; 0 = off
@@ -73,7 +75,8 @@ struct TrainerParts {
   // Batches of the epoch under way, from where it stands.
   EpochBatches epoch_batches() const;
   // Queues the next update; with collect_update() the sums of the epoch and the step count move on
-  // by the oldest one under way. Collective.
+  // by the oldest one under way. One that is not finite counts with options.skip_not_finite alone,
+  // and as `finite` of a result without images, as long as there are few in a row. Collective.
   void queue_update(EpochBatches& batches, double rate);
   StepResult collect_update(const EpochBatches& batches);
   // Both at once.
@@ -93,8 +96,9 @@ struct TrainerParts {
   void share_weights();
 
  private:
-  bool wants_stop() const;
+  StepRequest own_request() const;
   std::optional<Watchdog::Guard> watch_update();
+  bool may_skip();
   void report_step(const StepResult& result, const EpochBatches& batches);
   void report_digests();
 

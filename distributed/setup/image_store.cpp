@@ -1,6 +1,7 @@
 #include "lockstep/distributed/setup/image_store.h"
 
 #include <c10/util/Exception.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
@@ -153,5 +154,25 @@ const std::vector<int32_t>& ImageStore::labels(Split split) const {
 ImageSource& ImageStore::source() { return *impl_->source; }
 ImageCache ImageStore::cache() const { return impl_->cache; }
 int64_t ImageStore::bytes() const { return impl_->bytes; }
+
+TrainingData training_data(const DataConfig& config, ImageStore& store) {
+  TrainingData data;
+  data.info = store.info();
+  data.train_labels = store.labels(Split::kTrain);
+  data.test_labels = store.labels(Split::kTest);
+  const auto seed = static_cast<uint64_t>(config.split_seed);
+  data.split = stratified_split(data.train_labels, config.validation_fraction, seed);
+  limit_training_images(data.split, config.max_train_images, seed);
+  if (data.split.train.empty()) {
+    throw AgreedError(
+        ExitCode::kUsage,
+        fmt::format(
+            "data.validation_fraction={} leaves none of the {} images to train on: lower it",
+            config.validation_fraction,
+            data.train_labels.size()));
+  }
+  data.source = &store.source();
+  return data;
+}
 
 }  // namespace lockstep

@@ -12,6 +12,7 @@
 #include "lockstep/data/image_set/image_file.h"
 #include "lockstep/data/image_set/image_source.h"
 #include "lockstep/distributed/comm/session.h"
+#include "lockstep/distributed/setup/training_data.h"
 
 namespace lockstep {
 
@@ -39,5 +40,10 @@ class ImageStore {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// What a configured run uses of the set: its split, and no more training images than
+// `max_train_images`. The store must outlive it. Throws AgreedError(kUsage) where none is left to
+// train on.
+TrainingData training_data(const DataConfig& config, ImageStore& store);
 
 }  // namespace lockstep

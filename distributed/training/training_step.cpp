@@ -7,6 +7,7 @@
 #include <c10/core/AutogradState.h>
 
 #include <bit>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -20,11 +21,23 @@ namespace lockstep {
 namespace {
 
 // The scalars that travel with the last bucket, before the batch-norm statistics.
-enum Extra : int64_t { kLoss, kCorrect, kImages, kStopRequests, kNumScalars };
+enum Extra : int64_t { kLoss, kCorrect, kImages, kRequests, kNumScalars };
 // What an update is given by the host; the first two are this rank's part of the sums above.
-enum Input : int64_t { kOwnImages, kOwnStopRequest, kRate, kForgive, kStep, kNumInputs };
+enum Input : int64_t { kOwnImages, kOwnRequest, kRate, kForgive, kStep, kNumInputs };
 // What the host is told: the sums, then
 enum Result : int64_t { kNorm = kNumScalars, kSkipped, kNumResults };
+
+// Their sum over the ranks tells whether any wants to stop, and whether rank 0 wants to save.
+float as_number(StepRequest request) {
+  switch (request) {
+    case StepRequest::kSave:
+      return 0.5f;
+    case StepRequest::kStop:
+      return 1.0f;
+    default:
+      return 0.0f;
+  }
+}
 
 // Backward in the calling thread alone, on GPUs too, where LibTorch has a thread for each device:
 // hooks, and the communicators that they call, then stay in one thread.
@@ -83,7 +96,7 @@ std::unique_ptr<BucketTransport> TrainingStep::make_transport() {
   FlatParameters& parameters = parts_.parameters;
   if (options_.cut.num_shards > 0) {
     auto sums = std::make_unique<ShardSums>(
-        parameters, parts_.communicator, IndexRange{kImages, kStopRequests + 1});
+        parameters, parts_.communicator, IndexRange{kImages, kRequests + 1});
     shard_sums_ = sums.get();
     return sums;
   }
@@ -97,12 +110,12 @@ int64_t TrainingStep::max_under_way() const { return link_->max_under_way(); }
 void TrainingStep::enqueue(const Batch& batch,
                            int64_t step,
                            double learning_rate,
-                           bool request_stop) {
+                           StepRequest request) {
   const int64_t slice_size = batch.images.size(0);
   const bool forgive = std::exchange(forgive_, false);
   for (Queued& before : queued_) before.forgotten |= forgive;
   link_->send({{static_cast<float>(slice_size),
-                request_stop ? 1.0f : 0.0f,
+                as_number(request),
                 static_cast<float>(learning_rate),
                 forgive ? 1.0f : 0.0f,
                 std::bit_cast<float>(static_cast<int32_t>(step))}});
@@ -161,7 +174,8 @@ StepResult TrainingStep::collect() {
   result.images = static_cast<int64_t>(values[kImages]);
   result.loss_sum = values[kLoss];
   result.correct = static_cast<int64_t>(values[kCorrect]);
-  result.stop_requested = values[kStopRequests] > 0;
+  result.stop_requested = values[kRequests] >= 1;
+  result.save_requested = values[kRequests] != std::floor(values[kRequests]);
   result.gradient_norm = values[kNorm] / static_cast<double>(result.images);
   result.learning_rate = queued.learning_rate;
   result.finite = values[kSkipped] == 0;
@@ -176,9 +190,9 @@ StepResult TrainingStep::collect() {
 StepResult TrainingStep::run(const Batch& batch,
                              int64_t step,
                              double learning_rate,
-                             bool request_stop) {
+                             StepRequest request) {
   LOCKSTEP_CHECK(under_way() == 0, "{} updates have not been collected", under_way());
-  enqueue(batch, step, learning_rate, request_stop);
+  enqueue(batch, step, learning_rate, request);
   return collect();
 }
 

@@ -25,6 +25,9 @@ class StepGraphs;
 class UpdateDecision;
 class UpdateLink;
 
+// What a rank wants to happen after an update; rank 0 alone asks for saving.
+enum class StepRequest { kNone, kSave, kStop };
+
 struct StepResult {
   double loss_sum = 0;       // over the global batch, of the loss trained on
   int64_t correct = 0;       // of the global batch
@@ -34,7 +37,8 @@ struct StepResult {
   // False: the gradient held NaN or infinity, or that of an update before which had not been
   // collected when this one was queued; the update was skipped, on all ranks.
   bool finite = true;
-  bool stop_requested = false;  // some rank has received a stop signal
+  bool stop_requested = false;  // some rank wants the run to stop
+  bool save_requested = false;  // rank 0 wants it saved
 };
 
 // Forward of a slice, and the sums over its images that are trained on: differentiable, of no
@@ -81,10 +85,13 @@ class TrainingStep {
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
 
-  // Queues an update. `step`: updates before it, those under way included. `request_stop`: this
-  // rank wants the run to stop after it. Collective.
+  // Queues an update. `step`: updates before it, those under way included. `request`: this
+  // rank's, for after it. Collective.
   // REQUIRES: the same batch number, step and rate on every rank; the model in training mode.
-  void enqueue(const Batch& batch, int64_t step, double learning_rate, bool request_stop = false);
+  void enqueue(const Batch& batch,
+               int64_t step,
+               double learning_rate,
+               StepRequest request = StepRequest::kNone);
   // Waits for the oldest update that has not been collected. The same on every rank.
   StepResult collect();
   // Updates that have not been collected; how many they may be: 2 on a GPU, 1 on a CPU.
@@ -92,7 +99,10 @@ class TrainingStep {
   int64_t max_under_way() const;
 
   // Both at once.
-  StepResult run(const Batch& batch, int64_t step, double learning_rate, bool request_stop = false);
+  StepResult run(const Batch& batch,
+                 int64_t step,
+                 double learning_rate,
+                 StepRequest request = StepRequest::kNone);
 
  private:
   void compute(const Batch& batch, int64_t step, double learning_rate);

@@ -76,13 +76,18 @@ std::string program_name(const char* called_as) {
   return name.find('/') == std::string::npos ? name : std::filesystem::absolute(name).string();
 }
 
-// Those that answer by ssh; this one need not.
+// Those that answer by ssh; this one need not. None where this process is asked to stop meanwhile.
 std::vector<RankHost> answering(const std::vector<RankHost>& hosts) {
   std::vector<RankHost> found;
   for (const RankHost& host : hosts) {
     const std::vector<std::string> ask{
         "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", host.name, "true"};
-    if (run_supervised(ask, [](bool) {}).code == 0) {
+    const ProcessEnd end = run_supervised(ask, [](bool) {});
+    if (end.stop_requested) {
+      complain("lockstep: asked to stop: the job is not started again\n");
+      return {};
+    }
+    if (end.code == 0) {
       found.push_back(host);
     } else {
       complain("lockstep: {} does not answer, and is left out\n", host.name);

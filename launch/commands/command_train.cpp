@@ -1,6 +1,8 @@
 // lockstep train
 #include <fmt/format.h>
 
+#include <chrono>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -25,6 +27,7 @@
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 #include "lockstep/launch/terminal/lr_finder_report.h"
+#include "lockstep/launch/terminal/progress_lines.h"
 
 namespace lockstep {
 namespace {
@@ -95,25 +98,6 @@ void refuse_other_images(const std::string& run_directory, const std::string& da
     require_same_images(*digest, ImageFile(data_file).info());
 }
 
-TrainingData training_data(const Config& config, ImageStore& store, Session& session) {
-  TrainingData data;
-  data.info = store.info();
-  data.train_labels = store.labels(Split::kTrain);
-  data.test_labels = store.labels(Split::kTest);
-  const auto seed = static_cast<uint64_t>(config.data.split_seed);
-  data.split = stratified_split(data.train_labels, config.data.validation_fraction, seed);
-  limit_training_images(data.split, config.data.max_train_images, seed);
-  agree(session.control(), "splitting the images", [&] {
-    if (!data.split.train.empty()) return;
-    throw_error(ExitCode::kUsage,
-                "data.validation_fraction={} leaves none of the {} images to train on: lower it",
-                config.data.validation_fraction,
-                data.train_labels.size());
-  });
-  data.source = &store.source();
-  return data;
-}
-
 int exit_code(const EndReport& end) {
   if (end.reason == EndReason::kInterrupted) return static_cast<int>(ExitCode::kTryAgain);
   if (end.reason == EndReason::kDiverged) return static_cast<int>(ExitCode::kInternal);
@@ -142,45 +126,125 @@ std::string run_directory(const TrainOptions& options, const Config& config) {
                                        : options.run_directory;
 }
 
-int train(const TrainOptions& options, const Config& config, Session& session) {
-  const DeviceChoice device = prepare_ranks(options, config, session);
-  const std::vector<std::string> devices = device_names(session, device);
+// What a run's attempts have in common: there is one, unless it diverges and goes back.
+struct RunPlace {
+  DeviceChoice device;
+  std::vector<std::string> devices;
+  std::string data_file;
+  std::string directory;            // rank 0's to name in the first attempt
+  std::optional<ImageStore> store;  // read in the first attempt
+  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
 
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  }
+};
+
+// Trains until the run ends or diverges; from the newest checkpoint with `resume`, at its rates
+// times `rate_factor`.
+EndReport attempt(const TrainOptions& options,
+                  const Config& config,
+                  bool resume,
+                  double rate_factor,
+                  RunPlace& place,
+                  Session& session) {
   TrainerOptions trainer_options;
   const bool is_root = session.topology().rank == 0;
-  const std::string data_file = image_file(config, session);
   std::optional<RunOutput> output;
   agree_on_files(session.control(), "preparing the run directory", [&] {
     if (!is_root || options.dry_run) return;
-    trainer_options.run_directory = run_directory(options, config);
-    if (options.resume) refuse_other_images(trainer_options.run_directory, data_file);
-    output.emplace(trainer_options.run_directory,
+    if (place.directory.empty()) place.directory = run_directory(options, config);
+    if (resume) refuse_other_images(place.directory, place.data_file);
+    output.emplace(place.directory,
                    config,
-                   options.resume,
-                   environment_json(session, device.backend, devices));
+                   resume,
+                   environment_json(session, place.device.backend, place.devices));
   });
-  trainer_options.run_directory =
-      session.control().broadcast(trainer_options.run_directory, 0, "naming the run directory");
-  ImageStore store(session, config.data, data_file, device.device);
-  if (output) trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
-
-  trainer_options.stop_requested = [] { return StopSignals::received() != 0; };
+  place.directory = session.control().broadcast(place.directory, 0, "naming the run directory");
+  if (!place.store) {
+    place.store.emplace(session, config.data, place.data_file, place.device.device);
+    place.began = std::chrono::steady_clock::now();
+  }
+  if (output) {
+    trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
+    if (trainer_options.resume_from)
+      trainer_options.resume_from->state.plateau.factor *= rate_factor;
+    for (const std::string& change : output->changes())
+      trainer_options.notes.push_back("changed since the run was started last: " + change);
+  }
+  trainer_options.run_directory = place.directory;
+  // A later attempt has what the ones before have left of the time.
+  const double limit = config.limits.wall_time_seconds;
+  trainer_options.stop_requested =
+      [&place, limit, stop_file = StopFile(place.directory), is_root]() mutable {
+        return StopSignals::received() != 0 ||
+               (is_root && (stop_file.is_there() || (limit > 0 && place.seconds() >= limit)));
+      };
   Trainer trainer = make_trainer(config,
                                  session,
-                                 device,
-                                 training_data(config, store, session),
+                                 place.device,
+                                 training_data(config.data, *place.store),
                                  std::move(trainer_options),
                                  output ? output->observers() : std::vector<TrainingObserver*>{});
   const EndReport end = options.dry_run ? trainer.dry_run() : trainer.run();
   if (options.dry_run) {
     agree(session.control(), "telling the plan", [&] {
-      if (is_root) print_plan(trainer.plan(), config, store, session.topology(), devices, end);
+      if (is_root)
+        print_plan(trainer.plan(), config, *place.store, session.topology(), place.devices, end);
     });
   }
   // Its files are closed before any rank may leave.
   const auto files = session.control().watch_files("writing the report");
   output.reset();
   session.control().barrier("ending the run");
+  return end;
+}
+
+// Halves the rate with each return to the same checkpoint.
+class Rollbacks {
+ public:
+  // `saved`: the newest checkpoint's update; negative: there is none. Returns the factor of its
+  // rates; 0: another try is of no use.
+  double next(double saved) {
+    constexpr int kMost = 5;
+    if (saved < 0) return 0;
+    if (saved > saved_) halvings_ = 0;
+    saved_ = saved;
+    return ++halvings_ > kMost ? 0 : std::ldexp(1.0, -halvings_);
+  }
+
+ private:
+  double saved_ = -1;
+  int halvings_ = 0;
+};
+
+double newest_saved(const std::string& directory) {
+  const auto state = newest_checkpoint_state(directory);
+  return state ? static_cast<double>(state->step) : -1;
+}
+
+int train(const TrainOptions& options, const Config& config, Session& session) {
+  RunPlace place{.device = prepare_ranks(options, config, session)};
+  place.devices = device_names(session, place.device);
+  place.data_file = image_file(config, session);
+  const bool is_root = session.topology().rank == 0;
+  EndReport end = attempt(options, config, options.resume, 1.0, place, session);
+  Rollbacks rollbacks;
+  while (end.reason == EndReason::kDiverged &&
+         config.optimizer.not_finite == NotFinite::kRollback) {
+    const double saved = broadcast_number(
+        session.control(), is_root ? newest_saved(place.directory) : 0, 0, "where to go back to");
+    const double factor = rollbacks.next(saved);
+    if (factor == 0) {
+      if (is_root) say("going back is of no use. {}\n", kDivergenceAdvice);
+      break;
+    }
+    if (is_root)
+      say("going back to update {}, at {} of its rates (optimizer.not_finite=rollback)\n",
+          saved,
+          factor);
+    end = attempt(options, config, /*resume=*/true, factor, place, session);
+  }
   return exit_code(end);
 }
 
@@ -205,7 +269,7 @@ int find_learning_rate(const TrainOptions& options, const Config& given, Session
       config,
       session,
       device,
-      training_data(config, store, session),
+      training_data(config.data, store),
       std::move(trainer_options),
       is_root ? std::vector<TrainingObserver*>{&lines} : std::vector<TrainingObserver*>{});
   const bool finished = trainer.run_range_test(finder);

@@ -5,7 +5,7 @@
 namespace lockstep {
 
 std::span<const char* const> commands_for_ranks() {
-  static constexpr const char* kCommands[] = {"train", "evaluate", "bench", "doctor"};
+  static constexpr const char* kCommands[] = {"train", "evaluate", "bench", "doctor", "verify"};
   return kCommands;
 }
 

@@ -1,4 +1,5 @@
-// Commands whose ranks work together; of every other one process does the work.
+// Commands whose ranks work together (of verify: for a replay); of every other one process does the
+// work.
 #pragma once
 
 #include <span>

@@ -13,7 +13,10 @@ RunOutput::RunOutput(const std::string& run_directory,
                 resume,
                 environment_json,
                 [](const std::string& warning) { say("warning: {}\n", warning); }),
-      progress_(config.limits.steps, config.early_stopping, run_directory),
+      progress_(config.limits.steps,
+                config.early_stopping,
+                run_directory,
+                config.optimizer.not_finite == NotFinite::kRollback),
       overfitting_(recorder_.curves(), config, run_directory) {
   if (resume && !checkpoint())
     say("--resume: {} holds no saved state: starting afresh\n", run_directory);

@@ -23,6 +23,7 @@ class RunOutput {
   RunOutput(const RunOutput&) = delete;
   RunOutput& operator=(const RunOutput&) = delete;
 
+  const std::vector<std::string>& changes() const { return recorder_.changes(); }
   std::optional<CheckpointContents>& checkpoint() { return recorder_.checkpoint(); }
   const std::optional<CheckpointContents>& checkpoint() const { return recorder_.checkpoint(); }
   std::vector<TrainingObserver*> observers();

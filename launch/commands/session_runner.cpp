@@ -7,6 +7,7 @@
 #include "lockstep/core/base/error.h"
 #include "lockstep/distributed/comm/mpi/mpi_session.h"
 #include "lockstep/distributed/comm/preflight.h"
+#include "lockstep/launch/commands/memory_error.h"
 #include "lockstep/launch/terminal/console.h"
 
 namespace lockstep {
@@ -14,6 +15,10 @@ namespace {
 
 // Until the configuration's own deadline is known.
 constexpr std::chrono::seconds kStartTimeout{300};
+
+constexpr const char* kMemoryAdvice =
+    "in training lower batch_size or validation.batch_size, or set data.cache=stream; else start "
+    "fewer ranks on this host";
 
 int run_body(MpiSession& session,
              const std::function<int(Session&)>& body,
@@ -31,10 +36,7 @@ int run_body(MpiSession& session,
     complain("lockstep: rank {}: error: {}\n", rank, error.what());
     session.abort(static_cast<int>(error.code()));
   } catch (const std::bad_alloc&) {
-    complain(
-        "lockstep: rank {}: error: out of memory: in training lower batch_size or "
-        "validation.batch_size, or set data.cache=stream; else start fewer ranks on this host\n",
-        rank);
+    complain("lockstep: rank {}: error: out of memory: {}\n", rank, kMemoryAdvice);
   } catch (const c10::OutOfMemoryError& error) {
     complain(
         "lockstep: rank {}: error: out of device memory: in training lower batch_size or "
@@ -42,8 +44,13 @@ int run_body(MpiSession& session,
         rank,
         error.what_without_backtrace());
   } catch (const c10::Error& error) {
-    // Its what() ends with a stack trace.
-    complain("lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
+    const std::string lack = lack_of_memory(error);
+    if (lack.empty()) {
+      // Its what() ends with a stack trace.
+      complain("lockstep: rank {}: internal fault: {}\n", rank, error.what_without_backtrace());
+    } else {
+      complain("lockstep: rank {}: error: {}: {}\n", rank, lack, kMemoryAdvice);
+    }
   } catch (const std::exception& error) {
     complain("lockstep: rank {}: internal fault: {}\n", rank, error.what());
   }

@@ -9,6 +9,7 @@
 #include "lockstep/core/base/json_number.h"
 #include "lockstep/core/base/strict_json.h"
 #include "lockstep/launch/report/metrics_reader.h"
+#include "lockstep/launch/run/run_directory.h"
 
 namespace lockstep {
 namespace {
@@ -64,26 +65,6 @@ void read_if_there(RunRecord& run, const char* name, Use&& use) {
   }
 }
 
-void check_is_run(const std::string& directory) {
-  std::error_code error;
-  const fs::file_status status = fs::status(directory, error);
-  if (!fs::exists(status)) {
-    throw_error(ExitCode::kInputOutput,
-                "cannot read the run directory {}: {}",
-                directory,
-                error ? error.message() : "no such folder");
-  }
-  const fs::path path(directory);
-  const bool holds_run = fs::is_directory(status) && (fs::exists(path / "metrics.jsonl", error) ||
-                                                      fs::exists(path / "lr_finder.json", error));
-  if (!holds_run) {
-    throw_error(ExitCode::kUsage,
-                "{} is no run directory: it holds no metrics.jsonl. Give a folder that `lockstep "
-                "train` wrote (--run-dir)",
-                directory);
-  }
-}
-
 }  // namespace
 
 bool RunRecord::has_validation() const {
@@ -114,7 +95,7 @@ std::string RunRecord::setting(const std::string& key) const {
 }
 
 RunRecord read_run(const std::string& directory) {
-  check_is_run(directory);
+  require_run(directory, {"metrics.jsonl", "lr_finder.json"});
   RunRecord run;
   run.directory = directory;
   const std::string metrics = (fs::path(directory) / "metrics.jsonl").string();

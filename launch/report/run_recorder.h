@@ -31,6 +31,7 @@ class RunRecorder {
               const std::function<void(const std::string&)>& warn);
 
   const std::string& directory() const { return directory_.path(); }
+  const std::vector<std::string>& changes() const { return directory_.changes(); }
   // What a resumed run goes on from; nothing: it starts afresh. For TrainerOptions::resume_from, by
   // std::exchange: it is large.
   std::optional<CheckpointContents>& checkpoint() { return checkpoint_; }

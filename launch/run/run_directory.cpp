@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -28,11 +29,12 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLock = ".lock";
 
-void refuse_other_configuration(const std::string& path, const Config& config) {
+// Returns what is another than before and may be.
+std::vector<std::string> compare_configuration(const std::string& path, const Config& config) {
   const std::string file = (fs::path(path) / "config.json").string();
   // A copy of the checkpoints alone is as much of a run.
   const std::optional<std::string> kept = newest_config(path);
-  if (!fs::exists(file) && !kept) return;
+  if (!fs::exists(file) && !kept) return {};
   const Config before = fs::exists(file) ? load_config(file, {})
                                          : parse_config(*kept, {}, path + ", newest checkpoint");
   const std::vector<std::string> obstacles = resume_obstacles(before, config);
@@ -45,6 +47,7 @@ void refuse_other_configuration(const std::string& path, const Config& config) {
                 fmt::join(obstacles, "\n  "));
   }
   refuse_other_epochs(path, before, config);
+  return config_differences(before, config);
 }
 
 // A folder with a run, or with files that no run wrote but this one would replace. A run that
@@ -113,6 +116,24 @@ int take_lock(const std::string& path) {
 
 }  // namespace
 
+void require_run(const std::string& directory, std::initializer_list<const char*> files) {
+  const fs::path folder(directory);
+  std::error_code error;
+  if (!fs::exists(folder, error)) {
+    throw_error(ExitCode::kInputOutput,
+                "cannot read the run directory {}: {}",
+                directory,
+                error ? error.message() : "no such folder");
+  }
+  const auto is_there = [&](const char* name) { return fs::exists(folder / name, error); };
+  if (std::ranges::any_of(files, is_there)) return;
+  throw_error(ExitCode::kUsage,
+              "{} is no run directory: it holds no {}. Give a folder that `lockstep train` wrote "
+              "(--run-dir)",
+              directory,
+              fmt::join(files, " and no "));
+}
+
 std::string claim_run_directory(const std::string& model) {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   char text[32];
@@ -143,9 +164,10 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
   lock_ = take_lock(path);
   try {
     if (!resume) refuse_taken(path);  // by a job that has ended since
-    if (resume) refuse_other_configuration(path, config);
+    if (resume) changes_ = compare_configuration(path, config);
     remove_temporaries(path);  // of writers that were killed
     if (fs::exists(file("checkpoints"))) remove_temporaries(file("checkpoints"));
+    fs::remove(file(kStopFile), error);  // it was for the start before
     write_file_durably(file("config.json"), config_to_json(config));
   } catch (...) {
     close(lock_);
@@ -154,6 +176,18 @@ RunDirectory::RunDirectory(const std::string& path, const Config& config, bool r
 }
 
 RunDirectory::~RunDirectory() { close(lock_); }
+
+StopFile::StopFile(const std::string& run_directory)
+    : path_((fs::path(run_directory) / kStopFile).string()), looked_(Clock::now()) {}
+
+bool StopFile::is_there() {
+  const Clock::time_point now = Clock::now();
+  if (found_ || now - looked_ < std::chrono::seconds(1)) return found_;
+  looked_ = now;
+  std::error_code ignored;
+  found_ = fs::exists(path_, ignored);
+  return found_;
+}
 
 std::string RunDirectory::file(const std::string& name) const {
   return (fs::path(path_) / name).string();

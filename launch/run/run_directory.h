@@ -1,11 +1,35 @@
 // The folder of one run: made, locked and checked before training starts. Rank 0's business.
 #pragma once
 
+#include <chrono>
+#include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "lockstep/core/config/config.h"
 
 namespace lockstep {
+
+// Throws Error: kInputOutput for a folder that is not there, kUsage for one that holds none of the
+// `files` by which a run is known.
+void require_run(const std::string& directory, std::initializer_list<const char*> files);
+
+// A file of this name in the run directory asks the run to save and stop. The next start removes
+// it.
+inline constexpr const char* kStopFile = "STOP";
+
+// Looks for it, at most once a second: network file systems take a while to answer.
+class StopFile {
+ public:
+  explicit StopFile(const std::string& run_directory);
+  bool is_there();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string path_;
+  Clock::time_point looked_;
+  bool found_ = false;
+};
 
 // Makes a folder that no other job has: "runs/<model>-<date>-<time>", where jobs begin in the same
 // second with "-2", "-3", … behind it. Throws Error(kInputOutput) when it cannot be made.
@@ -26,9 +50,12 @@ class RunDirectory {
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const;
+  // Of a run that goes on: "limits.steps: 100 != 200", before and now. Not of its first start.
+  const std::vector<std::string>& changes() const { return changes_; }
 
  private:
   std::string path_;
+  std::vector<std::string> changes_;
   int lock_ = -1;
 };
 

@@ -19,6 +19,10 @@ constexpr double kSecondsBetweenBars = 0.2;
 
 }  // namespace
 
+const char* const kDivergenceAdvice =
+    "Start a new run, in another --run-dir, with a lower optimizer.learning_rate, with "
+    "lr_schedule.warmup, or with optimizer.clip_gradient_norm";
+
 std::string early_stopping_words(const EarlyStoppingConfig& stopping,
                                  const EndReport& report,
                                  const std::string& directory) {
@@ -50,10 +54,12 @@ std::string early_stopping_words(const EarlyStoppingConfig& stopping,
 
 ProgressLines::ProgressLines(int64_t limit_steps,
                              EarlyStoppingConfig stopping,
-                             std::string directory)
+                             std::string directory,
+                             bool goes_back)
     : limit_steps_(limit_steps),
       stopping_(stopping),
       directory_(std::move(directory)),
+      goes_back_(goes_back),
       bar_(terminal_takes_a_bar()) {}
 
 void ProgressLines::clear_bar() {
@@ -149,10 +155,9 @@ void ProgressLines::on_end(const EndReport& report) {
         report.steps,
         shell_word(directory_));
   } else if (report.reason == EndReason::kDiverged) {
-    say("diverged at update {}: the gradient is no longer finite. Start a new run, in another "
-        "--run-dir, with a lower optimizer.learning_rate, with lr_schedule.warmup, or with "
-        "optimizer.clip_gradient_norm\n",
-        report.steps + 1);
+    say("diverged at update {}: the gradient is no longer finite{}\n",
+        report.steps + 1,
+        goes_back_ ? "" : ". " + std::string(kDivergenceAdvice));
   }
   if (report.test_accuracy) {
     say("test loss {} accuracy {:.2f} %  ({} updates, {})\n",

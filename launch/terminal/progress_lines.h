@@ -14,8 +14,11 @@ namespace lockstep {
 class ProgressLines final : public TrainingObserver {
  public:
   // limit_steps: updates after which the run ends; 0 = those of all epochs. `directory`: where the
-  // run is kept.
-  ProgressLines(int64_t limit_steps, EarlyStoppingConfig stopping, std::string directory);
+  // run is kept. `goes_back`: somebody else says what follows when it diverges.
+  ProgressLines(int64_t limit_steps,
+                EarlyStoppingConfig stopping,
+                std::string directory,
+                bool goes_back = false);
   void on_start(const StartReport& report) override;
   void on_step(const StepReport& report) override;
   void on_epoch(const EpochReport& report) override;
@@ -28,11 +31,14 @@ class ProgressLines final : public TrainingObserver {
   int64_t limit_steps_;
   EarlyStoppingConfig stopping_;
   std::string directory_;
-  bool bar_;
+  bool goes_back_, bar_;
   StartReport start_;
   Clock::time_point began_ = Clock::now(), last_line_ = began_;
   int64_t first_step_ = 0;
 };
+
+// What to do about a run that diverged.
+extern const char* const kDivergenceAdvice;
 
 // Why a run that stopped early did, how long it waited, whose weights are kept, and with which
 // options it goes on.

@@ -17,6 +17,8 @@
 #include "lockstep/core/weights/safetensors.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/launch/report/words.h"
+#include "lockstep/launch/run/run_directory.h"
+#include "lockstep/launch/verify/run_comparison.h"
 
 namespace lockstep {
 namespace {
@@ -82,7 +84,7 @@ bool equal_tensors(const NamedTensors& a, const NamedTensors& b) {
   const std::map<std::string, at::Tensor> others(b.begin(), b.end());
   return a.size() == others.size() && std::ranges::all_of(a, [&](const auto& item) {
            const auto it = others.find(item.first);
-           return it != others.end() && item.second.equal(it->second);
+           return it != others.end() && same_bits(item.second, it->second);
          });
 }
 
@@ -122,25 +124,8 @@ bool CheckedRun::sound() const {
   return std::ranges::all_of(files, [](const CheckedFile& file) { return file.sound; });
 }
 
-void require_run(const std::string& directory) {
-  const fs::path folder(directory);
-  std::error_code error;
-  if (!fs::exists(folder, error))
-    throw_error(
-        ExitCode::kInputOutput, "cannot read the run directory {}: no such folder", directory);
-  const bool holds_run =
-      std::ranges::any_of(std::initializer_list<const char*>{"metrics.jsonl", "checkpoints"},
-                          [&](const char* name) { return fs::exists(folder / name, error); });
-  if (!holds_run) {
-    throw_error(ExitCode::kUsage,
-                "{} is no run directory: it holds neither metrics.jsonl nor checkpoints. Give a "
-                "folder that `lockstep train` wrote (--run-dir)",
-                directory);
-  }
-}
-
 CheckedRun check_run(const std::string& directory) {
-  require_run(directory);
+  require_run(directory, {"metrics.jsonl", "checkpoints"});
   Checker checker(directory);
   const Newest newest = check_checkpoints(checker, directory);
   checker.run.resumes_from = newest.step;

@@ -21,11 +21,8 @@ struct CheckedRun {
   bool sound() const;
 };
 
-// Throws Error: kInputOutput for a folder that is not there, kUsage for one that holds no run.
-void require_run(const std::string& directory);
-
 // Reads every file that a run keeps, checkpoints through their digests. Throws Error as
-// require_run.
+// require_run (run_directory.h).
 CheckedRun check_run(const std::string& directory);
 
 }  // namespace lockstep

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <utility>
@@ -13,7 +15,7 @@
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/launch/run/digest_file.h"
-#include "lockstep/launch/verify/run_check.h"
+#include "lockstep/launch/run/run_directory.h"
 
 namespace lockstep {
 namespace {
@@ -62,10 +64,6 @@ std::optional<CheckpointContents> checkpoint_of(const std::string& directory,
 }
 
 Findings compare_checkpoints(const std::string& a, const std::string& b) {
-  const auto equal = [](const at::Tensor& x, const at::Tensor& y) {
-    return x.dtype() == y.dtype() && x.sizes() == y.sizes() &&
-           std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
-  };
   Findings found;
   for (const std::string& folder : checkpoint_folders(a)) {
     const std::string name = fs::path(folder).filename().string();
@@ -75,7 +73,7 @@ Findings compare_checkpoints(const std::string& a, const std::string& b) {
     for (const auto member : {&CheckpointContents::model,
                               &CheckpointContents::optimizer,
                               &CheckpointContents::average}) {
-      for (std::string& tensor : differing((*x).*member, (*y).*member, equal))
+      for (std::string& tensor : differing((*x).*member, (*y).*member, same_bits))
         names.push_back(std::move(tensor));
     }
   }
@@ -86,13 +84,10 @@ Config config_of(const std::string& directory) {
   return load_config((fs::path(directory) / "config.json").string(), {});
 }
 
-// Why the runs could not be the same: settings, images.
-std::vector<std::string> other_questions(const std::string& a, const std::string& b) {
-  std::vector<std::string> reasons = resume_obstacles(config_of(a), config_of(b));
+std::vector<std::string> other_images(const std::string& a, const std::string& b) {
   const auto images = newest_data_digest(a), others = newest_data_digest(b);
-  if (images && others && *images != *others)
-    reasons.push_back(fmt::format("image sets {} and {}", *images, *others));
-  return reasons;
+  if (!images || !others || *images == *others) return {};
+  return {fmt::format("image sets {} and {}", *images, *others)};
 }
 
 // What computed them, where that is known and another.
@@ -104,15 +99,23 @@ std::vector<std::string> other_arithmetic(const std::string& a, const std::strin
 
 }  // namespace
 
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  return a.dtype() == b.dtype() && a.sizes() == b.sizes() &&
+         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+}
+
 RunComparison compare_runs(const std::string& a, const std::string& b) {
-  for (const std::string& directory : {a, b}) require_run(directory);
+  for (const std::string& directory : {a, b})
+    require_run(directory, {"metrics.jsonl", "checkpoints"});
+  const Config config = config_of(a);
   RunComparison comparison;
-  comparison.reasons = other_questions(a, b);
+  comparison.reasons = resume_obstacles(config, config_of(b));
+  std::ranges::move(other_images(a, b), std::back_inserter(comparison.reasons));
   if (!comparison.reasons.empty()) {
     comparison.outcome = RunComparison::Outcome::kNotComparable;
     return comparison;
   }
-  comparison.reproducible = config_of(a).distributed.reproducible;
+  comparison.reproducible = config.distributed.reproducible;
   const Findings digests = compare_digests(a, b), checkpoints = compare_checkpoints(a, b);
   comparison.digests = static_cast<int64_t>(digests.size());
   comparison.checkpoints = static_cast<int64_t>(checkpoints.size());

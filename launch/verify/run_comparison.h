@@ -1,6 +1,8 @@
 // Up to where two runs are the same, and where they part.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -23,9 +25,12 @@ struct RunComparison {
   int64_t digests = 0, checkpoints = 0;  // updates compared by each
 };
 
+// Of dense tensors on the CPU: dtype, shape and bytes.
+bool same_bits(const at::Tensor& a, const at::Tensor& b);
+
 // By digests (logging.digest_every_steps), and by the tensors of checkpoints of the same update.
-// Damaged checkpoints, and lines that cannot be read, are passed over. Throws Error as check_run
-// for folders that hold no run.
+// Damaged checkpoints, and lines that cannot be read, are passed over. Throws Error as
+// require_run (run_directory.h).
 RunComparison compare_runs(const std::string& a, const std::string& b);
 
 }  // namespace lockstep

@@ -1,7 +1,7 @@
 #!/bin/bash
 # On a real Slurm of one machine: one process in a shell that srun started, tasks that nothing connects; and cluster/lockstep.sbatch, a job
-# under srun, one under mpirun, and one that is warned, saves itself, goes back into the queue by itself and finishes as if nothing had
-# happened.
+# under srun, one under mpirun, one that is warned, saves itself, goes back into the queue by itself and finishes as if nothing had
+# happened, and one that loses a rank and does the same.
 #   slurm_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
 here=$1/tests/cluster
@@ -88,10 +88,21 @@ scontrol update JobId="$job" StartTime=now
 wait_until 180 completed "$job" || fail "requeued job $job is $(state_of "$job")"
 python3 "$here/check_run.py" "$folder/requeued" --ranks 2 --hosts 1 --steps 40 || fail "the requeued job"
 
+settings+=" --set checkpoint.every_steps=5"
+job=$(submit lost srun 40)
+saved() { [[ -d $folder/$1/checkpoints/0000$2 ]]; }
+wait_until 120 saved lost 0010 || fail "job $job saves nothing"
+pkill -KILL --newest --full "libexec/lockstep train.*$folder/lost "
+wait_until 60 waits_again "$job" || fail "job $job, which lost a rank, did not go back into the queue"
+sleep 2
+scontrol update JobId="$job" StartTime=now
+wait_until 180 completed "$job" || fail "job $job, which lost a rank, is $(state_of "$job")"
+python3 "$here/check_run.py" "$folder/lost" --ranks 2 --hosts 1 --steps 40 || fail "the job that lost a rank"
+
 job=$(submit cancelled srun 100000)
 wait_until 120 under_way cancelled 1 || fail "job $job does not train"
 scancel "$job"
 gone() { [[ -z $(squeue --noheader --jobs="$job" 2> /dev/null) ]]; }
 wait_until 60 gone || fail "job $job does not end"
 [[ $(state_of "$job") == CANCELLED ]] || fail "a cancelled job came back: $(state_of "$job")"
-echo "srun, mpirun, requeue and cancel work as they should"
+echo "srun, mpirun, requeue, lost ranks and cancel work as they should"

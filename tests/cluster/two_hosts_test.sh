@@ -1,6 +1,6 @@
 #!/bin/bash
 # cluster/mpirun-hosts.sh over two hosts (network namespaces): the same losses as one process; and a run that is asked to end saves itself and
-# goes on when the script is started again.
+# goes on when the script is started again; one that loses a rank goes on by itself.
 #   two_hosts_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
 here=$1/tests/cluster
@@ -51,3 +51,16 @@ code=$?
 [[ $code == 75 ]] || fail "asked to end, the script ended with $code instead of 75"
 on_host a "$script" > "$folder/resumed.log" 2>&1 || fail "the second start"
 python3 "$here/check_run.py" "$RUN_DIR" --ranks 2 --hosts 2 --steps 40 || fail "the resumed run"
+
+# A rank is lost.
+RUN_DIR=$folder/lost OPTIONS="$settings --set limits.steps=40 --set checkpoint.every_steps=5" \
+  on_host a "$script" > "$folder/lost.log" 2>&1 &
+shell=$!
+for ((tries = 0; tries < 300; ++tries)); do
+  if [[ -d $folder/lost/checkpoints/00000010 ]]; then break; fi
+  sleep 0.2
+done
+pkill -KILL --newest --full "libexec/lockstep train.*$folder/lost "
+wait "$shell" || fail "after a lost rank the script ended with $?"
+grep --quiet "ranks were lost .*: going on from update" "$folder/lost.log" || fail "it does not say that it goes on"
+python3 "$here/check_run.py" "$folder/lost" --ranks 2 --hosts 2 --steps 40 || fail "the run that lost a rank"

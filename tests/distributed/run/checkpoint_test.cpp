@@ -79,26 +79,20 @@ TEST_F(CheckpointTest, AnyFlippedByteIsFoundAndTheOlderOneUsed) {
                            "config.json",
                            "manifest.json"}) {
     const std::string bytes = read_file(file(20, name));
-    for (size_t at = 0; at < bytes.size(); at += 7) {
+    for (size_t at = 0; at < bytes.size(); ++at) {
       std::string damaged = bytes;
       damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
       std::ofstream(file(20, name), std::ios::binary) << damaged;
       const auto found = load();
       ASSERT_TRUE(found.has_value());
-      // The manifest has bytes that mean nothing (the step it repeats, spaces): then nothing else
-      // is damaged.
-      if (std::string(name) != "manifest.json") {
-        EXPECT_EQ(found->state.step, 10) << name << " byte " << at;
-        EXPECT_EQ(warnings_.size(), 1u);
-      }
+      EXPECT_EQ(found->state.step, 10) << name << " byte " << at;
+      EXPECT_EQ(warnings_.size(), 1u);
     }
     for (size_t length : {size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
       std::ofstream(file(20, name), std::ios::binary) << bytes.substr(0, length);
       const auto found = load();
       ASSERT_TRUE(found.has_value());
-      if (std::string(name) != "manifest.json") {
-        EXPECT_EQ(found->state.step, 10);
-      }
+      EXPECT_EQ(found->state.step, 10) << name << " cut to " << length;
     }
     std::ofstream(file(20, name), std::ios::binary) << bytes;
   }
@@ -159,6 +153,7 @@ TEST_F(CheckpointTest, AManifestWithFieldsOfWrongTypesIsDamagedNotAFault) {
   const nlohmann::json whole = nlohmann::json::parse(read_file(path));
   const auto refused = [&](const char* key, const nlohmann::json& value) {
     nlohmann::json wrong = whole;
+    wrong.erase("digest");  // as older ones
     wrong[key] = value;
     std::ofstream(path) << wrong.dump();
     EXPECT_THROW(load(), Error) << key;

@@ -5,12 +5,14 @@
 
 #include <filesystem>
 #include <random>
+#include <set>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/batch_norm.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "tests/distributed/run/small_run_fixture.h"
+#include "tests/distributed/training/training_fixture.h"
 #include "tests/temporary_folder.h"
 
 namespace lockstep::test {
@@ -87,10 +89,38 @@ std::string outcome(const Config& config,
   return "";
 }
 
+// Weights, running statistics, optimizer state and averages of three ranks, a hundred times.
+TEST(ReplicaCheck, AnyBitOfAnyPartIsFoundAndNamed) {
+  Config config;
+  config.optimizer.name = "adamw";
+  run_in_process(3, [&](InProcessRank& rank) {
+    TrainingRank training(config, *rank.gradients, nullptr, at::kCPU, 0.9);
+    training.run(global_batch(12, 0), rank.rank, 3, 0, 0.01);
+    const StateDigests state(training.replicated());
+    std::mt19937 random(1);  // the same choices on every rank
+    std::set<std::string> kinds;
+    for (int flip = 0; flip < 100; ++flip) {
+      const auto guilty = static_cast<int>(random() % 3);
+      const StatePart& part = state.parts()[random() % state.parts().size()];
+      auto* words = static_cast<uint32_t*>(part.memory.mutable_data_ptr());
+      uint32_t& word = words[random() % (part.memory.nbytes() / sizeof(uint32_t))];
+      const uint32_t bit = uint32_t{1} << random() % 32;
+      if (rank.rank == guilty) word ^= bit;
+      EXPECT_THAT(compare_replicas(state, *rank.gradients, *rank.control),
+                  HasSubstr(fmt::format("rank {} holds another {} than", guilty, part.name)));
+      if (rank.rank == guilty) word ^= bit;
+      kinds.insert(part.name.substr(0, part.name.find('/')));
+    }
+    EXPECT_TRUE(kinds.contains("exp_avg") && kinds.contains("exp_avg_sq"));
+    EXPECT_TRUE(kinds.contains("average"));
+    EXPECT_EQ(compare_replicas(state, *rank.gradients, *rank.control), "");
+  });
+}
+
 TEST(ReplicaCheck, ABitThatFlipsEndsTheRunAtTheNextComparison) {
   const Config config = quiet_config();
   std::mt19937 random(1);
-  for (uint32_t seed = 0; seed < 24; ++seed) {
+  for (uint32_t seed = 0; seed < 100; ++seed) {
     const int ranks = 2 + static_cast<int>(seed % 3), guilty = static_cast<int>(random() % ranks);
     const bool statistics = seed % 2 == 0;
     const std::string text =
@@ -151,8 +181,9 @@ TEST(ReplicaCheck, DigestsNameTheUpdateAndTheTensor) {
     return digests.reports;
   };
   const auto clean = reports_of(0, 0);
-  for (int64_t planted = 1; planted < 7; ++planted) {
-    const auto changed = reports_of(planted, planted % 9);
+  for (int64_t flip = 0; flip < 100; ++flip) {
+    const int64_t planted = 1 + flip % 6;
+    const auto changed = reports_of(planted, flip % 9);
     ASSERT_EQ(changed.size(), clean.size());
     for (size_t i = 0; i < clean.size(); ++i) {
       std::vector<std::string> differing;

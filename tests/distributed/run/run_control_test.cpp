@@ -70,9 +70,11 @@ TEST(RunControl, StateSurvivesItsJson) {
   state.train_correct = 99;
   state.train_images = 100;
   state.validation_batch_size = 2048;
+  state.skipped_in_a_row = 2;
   const ControlState back = control_state_from_json(to_json(state), "test");
   EXPECT_EQ(back.train_loss_sum, state.train_loss_sum);
   EXPECT_EQ(back.validation_batch_size, state.validation_batch_size);
+  EXPECT_EQ(back.skipped_in_a_row, 2);
   EXPECT_EQ(back.plateau.factor, state.plateau.factor);
   EXPECT_EQ(back.plateau.best, state.plateau.best);
   EXPECT_EQ(back.early_stopping.best, state.early_stopping.best);
@@ -90,6 +92,31 @@ TEST(RunControl, DivergenceStopsWithoutSaving) {
     EXPECT_TRUE(record.stop);
     EXPECT_FALSE(record.save);
     EXPECT_EQ(record.reason, EndReason::kDiverged);
+  });
+}
+
+TEST(RunControl, SavesAtEpochsEndsAndWithinThemWhereTheDiskHasTime) {
+  Config config;
+  config.checkpoint.every_steps = 4;
+  config.checkpoint.epoch_min_seconds = 60;
+  run_in_process(1, [&](InProcessRank& rank) {
+    const auto saves = [&](int64_t step, const ControlInput& input) {
+      ControlState state;
+      state.step = step;
+      RunControl control(make_run_control_options(config, 10), *rank.control, state);
+      return control.exchange(input).save;
+    };
+    EXPECT_TRUE(saves(8, {}));
+    EXPECT_FALSE(saves(8, {.still_saving = true}));
+    EXPECT_FALSE(saves(9, {}));
+    EXPECT_TRUE(saves(9, {.save_requested = true}));
+    EXPECT_FALSE(saves(9, {.save_requested = true, .still_saving = true}));
+    EXPECT_TRUE(saves(9, {.stop_requested = true, .still_saving = true}));
+    EXPECT_TRUE(saves(10, {.epoch_ended = true, .still_saving = true}));
+    EXPECT_TRUE(saves(10, {.epoch_ended = true, .seconds_since_save = 60}));
+    EXPECT_FALSE(saves(10, {.epoch_ended = true, .seconds_since_save = 59}));
+    config.epochs = 1;  // the last one
+    EXPECT_TRUE(saves(10, {.epoch_ended = true, .seconds_since_save = 59}));
   });
 }
 

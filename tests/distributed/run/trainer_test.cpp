@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <mutex>
+#include <set>
 
 #include "lockstep/core/base/error.h"
 #include "lockstep/core/nn/image_classifier.h"
@@ -282,6 +283,45 @@ TEST_P(TrainerTest, AFolderThatCannotBeWrittenIsEveryRanksError) {
     ++refused;
   });
   EXPECT_EQ(refused, world_size());
+}
+
+// Gives NaN in some updates, on rank 0 alone: those whose numbers are in `bad`.
+struct Stumbler final : ImageClassifier {
+  torch::nn::Linear fc = register_module("fc", torch::nn::Linear(1, kClasses));
+  std::set<int64_t> bad;
+
+  explicit Stumbler(std::set<int64_t> updates) : bad(std::move(updates)) {}
+  ClassifierOutput forward(const at::Tensor& images, const StepContext& context) override {
+    at::Tensor logits = fc->forward(images.mean({1, 2, 3}).unsqueeze(1));
+    const bool stumbles =
+        context.training && context.first_position == 0 && bad.contains(context.step);
+    return {stumbles ? logits * std::nan("") : logits, {}};
+  }
+};
+
+TEST_P(TrainerTest, BatchesThatAreNotFiniteAreLeftOutUntilThereAreTooMany) {
+  Config config = small_config();
+  const auto run = [&](NotFinite policy, std::set<int64_t> bad) {
+    config.optimizer.not_finite = policy;
+    const std::string folder = fmt::format("{}-{}", name_of(policy), bad.size());
+    return small_run(world_size(), config, [&, keep = keep(folder)](int rank, TrainerOptions& o) {
+      keep(rank, o);
+      o.own_model = std::make_shared<Stumbler>(bad);
+    });
+  };
+  testing::internal::CaptureStderr();
+  expect_end(run(NotFinite::kStop, {4}), EndReason::kDiverged, 1, 4);
+  const SmallRun skipping = run(NotFinite::kSkip, {1, 4});
+  expect_end(skipping, EndReason::kCompleted, 2, 6);
+  EXPECT_EQ(skipping.told.steps.size(), 4u);
+  EXPECT_TRUE(std::isfinite(*skipping.ends[0].test_loss));
+  config.epochs = 10;
+  std::set<int64_t> all;
+  for (int64_t update = 5; update < 30; ++update) all.insert(update);
+  expect_end(run(NotFinite::kSkip, all), EndReason::kDiverged, 5, 15);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(testing::HasSubstr("update 2 is left out"),
+                             testing::HasSubstr("update 5 is left out")));
 }
 
 // Its weight is the mean of the images that it begins with.

@@ -23,6 +23,7 @@
 #include "lockstep/distributed/comm/communicator.h"
 #include "lockstep/distributed/run/checkpoint.h"
 #include "lockstep/distributed/run/run_options.h"
+#include "lockstep/distributed/run/state_parts.h"
 #include "lockstep/distributed/setup/norm_groups.h"
 #include "lockstep/distributed/setup/trainer_setup.h"
 #include "lockstep/distributed/training/classification_loss.h"
@@ -186,6 +187,10 @@ class TrainingRank {
   void restore(const TrainingState& state) {
     import_weights(*model_, parameters_, state.weights, "the test's state");
     restore_optimizer(*optimizer_, parameters_, state.optimizer);
+  }
+  // All that is the same on every rank, as memory that later updates change.
+  std::vector<StatePart> replicated() {
+    return replicated_state(*model_, parameters_, *optimizer_, average_.get());
   }
   // The reduced gradient by parameter, divided by the global batch (the fused update has written it
   // back divided).

@@ -168,6 +168,24 @@ class Environment(unittest.TestCase):
         self.assertEqual(resumed.returncode, 0, resumed.stdout + resumed.stderr)
         self.assertIn("resuming after update", resumed.stdout)
 
+    def test_a_file_stops_a_run_that_no_signal_reaches(self):
+        directory = self.folder / "stop-file"
+        job = self.start(self.training("stop-file", "epochs=100000"))
+        while not (directory / "metrics.jsonl").exists():
+            self.assertIsNone(job.poll(), "it has ended")
+            time.sleep(0.02)
+        (directory / "STOP").touch()
+        output = job.communicate(timeout=60)[0]
+        self.assertEqual(job.returncode, 75, output)
+        newest = max(int(path.name) for path in (directory / "checkpoints").iterdir())
+        limit = f"limits.steps={newest + 50}"
+        resumed = self.run_program(
+            [*self.training("stop-file", "epochs=100000", limit), "--resume"]
+        )
+        self.assertEqual(resumed.returncode, 0, resumed.stdout + resumed.stderr)
+        self.assertIn(f"limits.steps: 0 != {newest + 50}", resumed.stdout)
+        self.assertFalse((directory / "STOP").exists())
+
     def test_what_ends_at_once_does_so_from_the_start(self):
         for command, number in (
             (self.training("interrupted"), signal.SIGINT),

@@ -7,6 +7,7 @@ usage: launch_test.py PROGRAM MPIRUN
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,7 @@ class Launch(ProgramTest):
     def test_a_wrong_command_line_is_refused(self):
         train = self.settings("refused")
         for options, command, words in (
-            ([], ["config"], ["launch what?", "train, evaluate, bench, doctor"]),
+            ([], ["config"], ["launch what?", "train, evaluate, bench, doctor, verify"]),
             (["--hosts", "a:2,b"], train, ["'b' does not say", "node1:4"]),
             (["-n", 2, "--hosts", "a:2"], train, ["-n or --hosts"]),
             (["--max-restarts", 2], ["train"], ["--run-dir"]),
@@ -161,6 +162,62 @@ class Launch(ProgramTest):
         _, errors = process.communicate(timeout=120)
         self.assertIn(process.returncode, (70, 137), errors)
         self.assertIn("is not started again: it has saved nothing", errors)
+
+    def lose_ranks_on_hosts(self, ssh):
+        """Starts a job on hosts a and b, by an mpirun that saves and loses a rank at its first
+        start, and an ssh of which `ssh` is the script; returns the process and mpirun's log."""
+        if not (self.folder / "made").exists():
+            made = run(*self.settings("made", "epochs=1"))
+            self.assertEqual(made.returncode, 0, made.stderr)
+        log = self.folder / "mpirun.log"
+        log.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "hosts", ignore_errors=True)
+        scripts = {
+            "mpirun": f"""
+                if [ "$1" = --version ]; then echo 'mpirun (Open MPI) 4.1.4'; exit; fi
+                echo "$@" >> {log}
+                if [ "$(wc -l < {log})" -gt 1 ]; then exit 0; fi
+                cp -r {self.folder}/made {self.folder}/hosts
+                exit 137""",
+            "ssh": f"""
+                for word in "$@"; do case $word in [ab]) host=$word ;; esac; done
+                {ssh}""",
+        }
+        for name, text in scripts.items():
+            path = self.folder / name
+            path.write_text("#!/bin/sh\n" + text + "\n")
+            path.chmod(0o755)
+        words = ["launch", "--mpirun", self.folder / "mpirun", "--hosts", "a:2,b:2"]
+        words += ["--max-restarts", 1, "--", *self.settings("hosts")]
+        process = subprocess.Popen(
+            [program_fixture.PROGRAM, *map(str, words)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ, PATH=f"{self.folder}:{os.environ['PATH']}"),
+        )
+        return process, log
+
+    def test_a_host_that_does_not_answer_is_left_out(self):
+        process, log = self.lose_ranks_on_hosts('[ "$host" = a ]')
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("b does not answer, and is left out", errors)
+        self.assertIn("restart 1 of 1", errors)
+        first, second = log.read_text().splitlines()
+        self.assertRegex(first, "-np 4 .*--host a:2,b:2 ")
+        self.assertRegex(second, "-np 2 .*--host a:2 ")
+        self.assertTrue(second.endswith("--resume"), second)
+
+    def test_a_stop_while_hosts_are_asked_ends_the_job(self):
+        process, log = self.lose_ranks_on_hosts(f"touch {self.folder}/asked; exec sleep 60")
+        while not (self.folder / "asked").exists():
+            self.assertIsNone(process.poll(), "it has ended")
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 137, errors)
+        self.assertIn("is not started again", errors)
+        self.assertEqual(len(log.read_text().splitlines()), 1)
 
 
 unittest.main(argv=sys.argv[:1], verbosity=2)

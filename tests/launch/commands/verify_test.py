@@ -4,6 +4,7 @@
 usage: verify_test.py PROGRAM MPIRUN
 """
 
+import hashlib
 import json
 import shutil
 import sys
@@ -126,16 +127,85 @@ class Verify(ProgramTest):
         )
         # The same settings, elsewhere: a difference is no fault then.
         moved = self.trained("moved")
-        for checkpoint in (moved / "checkpoints").iterdir():
-            manifest = json.loads((checkpoint / "manifest.json").read_text())
-            manifest["arithmetic"] = "an abacus"
-            (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+        self.plant(moved, lambda _, manifest: manifest.update(arithmetic="an abacus"))
         self.assert_verified(0, first, "--against", moved, words=["the same up to update 10"])
         digests = moved / "digests.jsonl"
         digests.write_text(digests.read_text().replace('"conv1.weight":"', '"conv1.weight":"x'))
         self.assert_verified(
             64, first, "--against", moved, words=["not comparable", "with an abacus"]
         )
+
+    def assert_replayed(self, code, directory, *more, ranks=0, words):
+        result = run("verify", directory, "--replay", *more, ranks=ranks)
+        text = result.stdout + result.stderr
+        self.assertEqual(result.returncode, code, text)
+        for word in words:
+            self.assertIn(word, text)
+
+    def plant(self, directory, change):
+        """Changes the manifests of a run's checkpoints."""
+        for checkpoint in (directory / "checkpoints").iterdir():
+            path = checkpoint / "manifest.json"
+            manifest = json.loads(path.read_text())
+            change(checkpoint, manifest)
+            del manifest["digest"]  # as older ones
+            path.write_text(json.dumps(manifest))
+
+    def test_a_stretch_is_trained_again(self):
+        directory = self.trained("audited")
+        before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+        for ranks in (0, 2, 3):
+            with self.subTest(ranks=ranks):
+                self.assert_replayed(
+                    0,
+                    directory,
+                    ranks=ranks,
+                    words=[
+                        "training updates 6 to 10 again, on ",
+                        "the same up to update 10 (compared: digests of 3 updates, 1 checkpoint)",
+                    ],
+                )
+        after = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+        self.assertEqual(before, after)
+
+        moved = self.data.rename(self.folder / "moved.h5")
+        try:
+            self.assert_replayed(74, directory, words=["set.h5"])
+            words = ["the same up to update 10"]
+            self.assert_replayed(0, directory, "--data", moved, words=words)
+        finally:
+            moved.rename(self.data)
+
+        def wrong(checkpoint, manifest):
+            if checkpoint.name != "00000010":
+                return
+            header, weights = self.safetensors(checkpoint / "model.safetensors")
+            weights = bytearray(weights)
+            begin = header["fc.bias"]["data_offsets"][0]
+            weights[begin] ^= 1
+            raw = (checkpoint / "model.safetensors").read_bytes()
+            raw = raw[: len(raw) - len(weights)] + bytes(weights)
+            (checkpoint / "model.safetensors").write_bytes(raw)
+            manifest["sha256"]["model.safetensors"] = hashlib.sha256(raw).hexdigest()
+
+        (directory / "digests.jsonl").unlink()
+        self.plant(directory, wrong)
+        words = ["they part after update 5 and by update 10: fc.bias ("]
+        self.assert_replayed(1, directory, ranks=2, words=words)
+
+    def test_a_run_with_one_checkpoint_is_trained_from_its_beginning(self):
+        directory = self.trained("single", "checkpoint.keep=1")
+        words = ["training updates 1 to 10 again, on 1 rank", "the same up to update 10"]
+        self.assert_replayed(0, directory, words=words)
+        shutil.rmtree(directory / "checkpoints/00000010")
+        words = ["holds no sound checkpoint"]
+        self.assert_replayed(64, directory, words=words)
+
+    def test_a_run_of_another_kind_of_processor_is_not_replayed(self):
+        directory = self.trained("abacus")
+        self.plant(directory, lambda _, manifest: manifest.update(arithmetic="an abacus"))
+        words = ["not comparable", "was computed with an abacus"]
+        self.assert_replayed(64, directory, words=words)
 
     def test_what_is_no_run_is_refused(self):
         self.assert_verified(64, self.folder, words=["is no run directory"])
