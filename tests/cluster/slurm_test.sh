@@ -92,7 +92,7 @@ settings+=" --set checkpoint.every_steps=5"
 job=$(submit lost srun 40)
 saved() { [[ -d $folder/$1/checkpoints/0000$2 ]]; }
 wait_until 120 saved lost 0010 || fail "job $job saves nothing"
-pkill -KILL --newest --full "libexec/lockstep train.*$folder/lost "
+pkill -KILL --newest --full "^[^ ]*lockstep train.*$folder/lost "
 wait_until 60 waits_again "$job" || fail "job $job, which lost a rank, did not go back into the queue"
 sleep 2
 scontrol update JobId="$job" StartTime=now

@@ -60,7 +60,7 @@ for ((tries = 0; tries < 300; ++tries)); do
   if [[ -d $folder/lost/checkpoints/00000010 ]]; then break; fi
   sleep 0.2
 done
-pkill -KILL --newest --full "libexec/lockstep train.*$folder/lost "
+pkill -KILL --newest --full "^[^ ]*lockstep train.*$folder/lost "
 wait "$shell" || fail "after a lost rank the script ended with $?"
 grep --quiet "ranks were lost .*: going on from update" "$folder/lost.log" || fail "it does not say that it goes on"
 python3 "$here/check_run.py" "$folder/lost" --ranks 2 --hosts 2 --steps 40 || fail "the run that lost a rank"

@@ -44,7 +44,7 @@ begin() {
   fail "$1 does not train"
 }
 
-ranks_of() { pgrep --full "libexec/lockstep train.*$folder/$1 "; }
+ranks_of() { pgrep --full "^[^ ]*lockstep train.*$folder/$1 "; }
 
 # expect_gone NAME SECONDS: no rank of it is left by then.
 expect_gone() {

@@ -75,7 +75,7 @@ def ranks_of(run):
     return [
         int(pid)
         for pid in subprocess.run(
-            ["pgrep", "--full", f"libexec/lockstep train.*{run} "], capture_output=True, text=True
+            ["pgrep", "--full", f"^[^ ]*lockstep train.*{run} "], capture_output=True, text=True
         ).stdout.split()
     ]
 

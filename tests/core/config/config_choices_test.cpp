@@ -29,7 +29,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(defaults),
             "ce8f4e763b118c5c22d6f899b23b6ef4d1a7e4d7ad8b4d06adae5e6754a08f17");
   EXPECT_EQ(sha256_hex(config_to_json(defaults)),
-            "fb334450f54f059537c515e1d4fe55ad3b35f59d5bacf72c8b790abb6ad96fb4");
+            "2109e93fbd9c5e207c1028a123407f3fa85b705867f4dd94e06167c0118ae81b");
   const Config others = parse("",
                               {"device=cuda",
                                "precision=bf16",
@@ -50,7 +50,7 @@ TEST(ConfigChoices, TextsAndDigestsStayWhatTheyWere) {
   EXPECT_EQ(config_digest(others),
             "77d786984400e883304cc299e80d35037c935b56bb41423959e6e52c3826a759");
   EXPECT_EQ(sha256_hex(config_to_json(others)),
-            "4dbfbc2fb0878ea92694b57f0712229c563ee395667c80549860bd1dcfa76298");
+            "be49d566d2a2d4f1e8a28c52d0c04ba7f564a4788e8f779a1431d5342cb87d5c");
 }
 
 TEST(ConfigChoices, EveryChoiceRoundTripsThroughItsText) {
