@@ -11,7 +11,9 @@
 #                 - tidy: clang-tidy over every source
 #                 - asan: unit and two-rank tests with the address and undefined-behaviour sanitizers
 #                 - tsan: the same with the thread sanitizer
-#                 - faults: every fault during real trainings
+#                 - faults: every fault during real trainings (docs/faults.md)
+#                 - models: every model and depth against PyTorch and torchvision
+#                 - gpu: the GPU's tests on four pretended ones
 #                 - fuzz: every reader on damaged input, with the sanitizers of asan
 #   --record      writes each part's result into docs/measurements.md, under "Thorough checks"
 #
@@ -31,7 +33,7 @@ while (($#)); do
   esac
   shift
 done
-if ((${#parts[@]} == 0)); then parts=(format shellcheck alone tidy asan tsan faults fuzz); fi
+if ((${#parts[@]} == 0)); then parts=(format shellcheck alone tidy asan tsan faults models gpu fuzz); fi
 
 # --- The parts: each a list of commands, of which the first that fails ends it. They are called by name. ---
 # shellcheck disable=SC2329
@@ -61,6 +63,17 @@ if ((${#parts[@]} == 0)); then parts=(format shellcheck alone tidy asan tsan fau
     cmake --preset release
     cmake --build --preset release --target lockstep
     tests/faults/run_all.sh
+  }
+  run_models() {
+    cmake --preset release
+    cmake --build --preset release --target model_probe
+    LOCKSTEP_ALL_MODELS=1 ctest --preset release --tests-regex '^Models\.'
+  }
+  run_gpu() {
+    cmake --preset release
+    cmake --build --preset release --target test_pretended_gpu
+    OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 LOCKSTEP_PRETENDED_GPUS=4 LOCKSTEP_PRETENDED_DELAY_US=100 \
+      mpirun --allow-run-as-root --oversubscribe --bind-to none -np 4 build/test_pretended_gpu
   }
   run_fuzz() {
     cmake --preset asan
