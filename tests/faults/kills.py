@@ -8,6 +8,7 @@ Fails where the newest checkpoint does not verify after a kill, where an update 
 """
 
 import argparse
+import atexit
 import os
 import pathlib
 import random
@@ -46,13 +47,15 @@ SETTINGS = [
 def train(run, ranks, *settings):
     words = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
     command = [*ranks_command(arguments.mpirun, ranks), arguments.program, "train", *words]
-    return subprocess.Popen(
+    job = subprocess.Popen(
         [*command, "--run-dir", run, "--resume"],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    atexit.register(job.kill)  # whatever ends this program
+    return job
 
 
 def newest(run):
