@@ -14,6 +14,7 @@
 #include "lockstep/distributed/setup/gpus.h"
 #include "lockstep/launch/commands/commands.h"
 #include "lockstep/launch/commands/for_ranks.h"
+#include "lockstep/launch/launcher/local_ranks.h"
 #include "lockstep/launch/launcher/mpirun_command.h"
 #include "lockstep/launch/launcher/restarts.h"
 #include "lockstep/launch/launcher/supervised_process.h"
@@ -82,7 +83,8 @@ std::vector<RankHost> answering(const std::vector<RankHost>& hosts) {
   for (const RankHost& host : hosts) {
     const std::vector<std::string> ask{
         "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", host.name, "true"};
-    const ProcessEnd end = run_supervised(ask, [](bool) {});
+    const ProcessEnd end = run_supervised(
+        ask, [](pid_t ssh) { kill(ssh, SIGTERM); }, [] {});
     if (end.stop_requested) {
       complain("lockstep: asked to stop: the job is not started again\n");
       return {};
@@ -94,6 +96,19 @@ std::vector<RankHost> answering(const std::vector<RankHost>& hosts) {
     }
   }
   return found;
+}
+
+// USR2 to any rank stops all. Open MPI's mpirun passes it on; MPICH's would die of it.
+void ask_to_stop(MpiLauncher launcher, pid_t mpirun) {
+  complain("lockstep: asking the ranks to save and stop; once more ends them at once\n");
+  if (launcher == MpiLauncher::kOpenMpi) {
+    kill(mpirun, SIGUSR2);
+    return;
+  }
+  const std::vector<pid_t> ranks = local_ranks(mpirun);
+  for (const pid_t rank : ranks) kill(rank, SIGUSR2);
+  if (ranks.empty())
+    complain("lockstep: none of them is on this host: make a file STOP in the run directory\n");
 }
 
 int launch(const LaunchOptions& options, const char* called_as) {
@@ -112,11 +127,10 @@ int launch(const LaunchOptions& options, const char* called_as) {
       return 0;
     }
     if (options.max_restarts > 0) restarts.begin();
-    const ProcessEnd end = run_supervised(command, [](bool again) {
-      complain("lockstep: {}\n",
-               again ? "ending the ranks"
-                     : "asking the ranks to save and stop; once more ends them at once");
-    });
+    const ProcessEnd end = run_supervised(
+        command,
+        [&](pid_t mpirun) { ask_to_stop(launcher, mpirun); },
+        [] { complain("lockstep: ending the ranks\n"); });
     // Before the ranks had begun.
     if (end.stop_requested && end.code == 128 + SIGUSR2)
       return static_cast<int>(ExitCode::kTryAgain);

@@ -66,7 +66,8 @@ class HeldSignals {
 }  // namespace
 
 ProcessEnd run_supervised(const std::vector<std::string>& command,
-                          const std::function<void(bool again)>& on_signal) {
+                          const std::function<void(pid_t child)>& ask_to_stop,
+                          const std::function<void()>& on_end) {
   const HeldSignals signals;
   const pid_t self = getpid(), child = fork();
   if (child < 0)
@@ -87,10 +88,9 @@ ProcessEnd run_supervised(const std::vector<std::string>& command,
       kill(-child, SIGKILL);
     } else if (!end.stop_requested) {
       end.stop_requested = true;
-      on_signal(false);
-      kill(child, SIGUSR2);
+      ask_to_stop(child);
     } else if (signal != SIGUSR1 && signal != SIGUSR2) {
-      if (!ending) on_signal(true);
+      if (!ending) on_end();
       ending = true;
       kill(child, SIGTERM);
     }

@@ -137,6 +137,39 @@ class Launch(ProgramTest):
         self.assertIn("ending the ranks", errors)
         self.assertEqual(ranks_of(self.folder / "ended"), {})
 
+    def test_ranks_are_asked_to_stop_where_mpirun_would_die_of_it(self):
+        """An mpirun like MPICH's, which passes no signal on."""
+        mpirun = self.folder / "mpirun-like-mpichs"
+        mpirun.write_text(
+            f"""#!/bin/sh
+            if [ "$1" = --version ]; then echo 'HYDRA build details:'; exit; fi
+            while [ "$1" != {program_fixture.PROGRAM} ]; do shift; done
+            "$@" &
+            wait $!
+            """
+        )
+        mpirun.chmod(0o755)
+        words = [
+            "launch",
+            "--mpirun",
+            mpirun,
+            "-n",
+            1,
+            "--",
+            *self.settings("mpich", "epochs=1000"),
+        ]
+        process = subprocess.Popen(
+            [program_fixture.PROGRAM, *map(str, words)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.wait_for_updates("mpich", 2, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.assertTrue(list((self.folder / "mpich/checkpoints").iterdir()))
+
     def test_lost_ranks_are_started_again_and_nothing_is_lost(self):
         more = ["epochs=4", "checkpoint.every_steps=2"]  # 16 updates
         whole = run(*self.settings("whole", *more))
