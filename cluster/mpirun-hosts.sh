@@ -55,6 +55,20 @@ forward_stop() {
 }
 trap forward_stop TERM INT USR1
 
+# Ends an mpirun that outlives the ranks of this host by half a minute: over a dead link it may wait for a quarter of an hour.
+end_when_idle() {
+  local mpirun=$1 worked=no idle=0
+  while sleep 5; do
+    if pgrep --parent "$mpirun" --full "^$PROGRAM train" > /dev/null; then
+      worked=yes idle=0
+    elif [[ $worked == yes ]] && ((++idle > 6)); then
+      echo "the ranks are gone, but mpirun goes on: ending it" >&2
+      kill -KILL "$mpirun"
+      return
+    fi
+  done
+}
+
 # Sets code. mpirun gets a process group of its own (set -m), so that Ctrl-C reaches this script alone: mpirun would give the ranks no time
 # to save.
 train() {
@@ -62,6 +76,8 @@ train() {
   mpirun -np "$ranks" --host "$HOSTS" --bind-to none -x OMP_NUM_THREADS="$THREADS" "${mca[@]}" "${mpirun_options[@]}" \
     "$PROGRAM" train ${CONFIG:+"$CONFIG"} "${options[@]}" --run-dir "$RUN_DIR" --resume < /dev/null &
   training=$!
+  end_when_idle "$training" &
+  watcher=$!
   wait "$training"
   code=$?
   while [[ $signalled == yes ]]; do  # A trap ends `wait` early.
@@ -69,6 +85,7 @@ train() {
     wait "$training"
     code=$?
   done
+  kill -- -"$watcher" 2> /dev/null
 }
 
 for ((restarts = 0;; ++restarts)); do

@@ -83,8 +83,8 @@ std::vector<RankHost> answering(const std::vector<RankHost>& hosts) {
   for (const RankHost& host : hosts) {
     const std::vector<std::string> ask{
         "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", host.name, "true"};
-    const ProcessEnd end = run_supervised(
-        ask, [](pid_t ssh) { kill(ssh, SIGTERM); }, [] {});
+    const ProcessEnd end =
+        run_supervised(ask, {.ask_to_stop = [](pid_t ssh) { kill(ssh, SIGTERM); }});
     if (end.stop_requested) {
       complain("lockstep: asked to stop: the job is not started again\n");
       return {};
@@ -127,10 +127,11 @@ int launch(const LaunchOptions& options, const char* called_as) {
       return 0;
     }
     if (options.max_restarts > 0) restarts.begin();
-    const ProcessEnd end = run_supervised(
-        command,
-        [&](pid_t mpirun) { ask_to_stop(launcher, mpirun); },
-        [] { complain("lockstep: ending the ranks\n"); });
+    const ProcessEnd end =
+        run_supervised(command,
+                       {.ask_to_stop = [&](pid_t mpirun) { ask_to_stop(launcher, mpirun); },
+                        .on_end = [](const char* why) { complain("lockstep: {}\n", why); },
+                        .is_at_work = [](pid_t mpirun) { return !local_ranks(mpirun).empty(); }});
     // Before the ranks had begun.
     if (end.stop_requested && end.code == 128 + SIGUSR2)
       return static_cast<int>(ExitCode::kTryAgain);

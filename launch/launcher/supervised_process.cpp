@@ -16,7 +16,8 @@ namespace lockstep {
 namespace {
 
 constexpr int kStopSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
-constexpr std::time_t kSecondsToEnd = 10;
+constexpr std::time_t kSecondsToEnd = 10, kSecondsBetweenLooks = 5;
+constexpr int kMostIdleLooks = 6;
 
 // While it lives these signals, and the end of a child, are waited for instead of acting.
 class HeldSignals {
@@ -32,12 +33,11 @@ class HeldSignals {
   HeldSignals& operator=(const HeldSignals&) = delete;
 
   const sigset_t& before() const { return before_; }
-  // The next of them; 0 when none has come in so many seconds, where that is not 0.
+  // The next of them; 0 when none has come in so many seconds.
   int wait(std::time_t seconds) const {
     const timespec limit{seconds, 0};
     for (;;) {
-      const int signal =
-          seconds > 0 ? sigtimedwait(&set_, nullptr, &limit) : sigwaitinfo(&set_, nullptr);
+      const int signal = sigtimedwait(&set_, nullptr, &limit);
       if (signal > 0) return signal;
       if (errno == EAGAIN) return 0;
     }
@@ -63,11 +63,29 @@ class HeldSignals {
   _exit(127);
 }
 
+// Whether a child has finished its work, and has not ended for long.
+class Idleness {
+ public:
+  Idleness(const Supervision& supervision, pid_t child)
+      : supervision_(supervision), child_(child) {}
+  bool lasts() {
+    if (!supervision_.is_at_work) return false;
+    const bool at_work = supervision_.is_at_work(child_);
+    has_worked_ |= at_work;
+    looks_ = at_work || !has_worked_ ? 0 : looks_ + 1;
+    return looks_ > kMostIdleLooks;
+  }
+
+ private:
+  const Supervision& supervision_;
+  pid_t child_;
+  bool has_worked_ = false;
+  int looks_ = 0;
+};
+
 }  // namespace
 
-ProcessEnd run_supervised(const std::vector<std::string>& command,
-                          const std::function<void(pid_t child)>& ask_to_stop,
-                          const std::function<void()>& on_end) {
+ProcessEnd run_supervised(const std::vector<std::string>& command, const Supervision& supervision) {
   const HeldSignals signals;
   const pid_t self = getpid(), child = fork();
   if (child < 0)
@@ -75,24 +93,30 @@ ProcessEnd run_supervised(const std::vector<std::string>& command,
   if (child == 0) become(command, signals.before(), self);
   setpgid(child, child);  // whoever comes first
   ProcessEnd end;
+  Idleness idleness(supervision, child);
   bool ending = false;
+  const auto begin_to_end = [&](const char* why) {
+    if (!ending) supervision.on_end(why);
+    ending = true;
+    kill(child, SIGTERM);
+  };
   for (;;) {
-    const int signal = signals.wait(ending ? kSecondsToEnd : 0);
+    const int signal = signals.wait(ending ? kSecondsToEnd : kSecondsBetweenLooks);
     if (signal == SIGCHLD) {
       int status = 0;
       if (waitpid(child, &status, WNOHANG) != child) continue;
       end.code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
       return end;
     }
-    if (signal == 0) {
+    if (signal == 0 && ending) {
       kill(-child, SIGKILL);
+    } else if (signal == 0) {
+      if (idleness.lasts()) begin_to_end("the ranks are gone, but mpirun goes on: ending it");
     } else if (!end.stop_requested) {
       end.stop_requested = true;
-      ask_to_stop(child);
+      supervision.ask_to_stop(child);
     } else if (signal != SIGUSR1 && signal != SIGUSR2) {
-      if (!ending) on_end();
-      ending = true;
-      kill(child, SIGTERM);
+      begin_to_end("ending the ranks");
     }
   }
 }
