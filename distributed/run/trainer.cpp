@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "lockstep/core/base/complain.h"
 #include "lockstep/core/nn/image_classifier.h"
 #include "lockstep/distributed/run/final_evaluation.h"
 #include "lockstep/distributed/run/trainer_parts.h"
@@ -27,6 +28,13 @@ ControlRecord exchange(TrainerParts& parts, ControlInput input) {
 // The same, and the files that it asks for.
 ControlRecord decide(TrainerParts& parts, const ControlInput& input) {
   const ControlRecord record = exchange(parts, input);
+  const bool left_out = !record.save && !record.stop && parts.control->checkpoint_is_due();
+  if (left_out && parts.topology().is_root() && !std::exchange(parts.told_of_slow_disk, true)) {
+    complain(
+        "lockstep: the checkpoint of update {} is left out, and others may be: the one before is "
+        "still being written\n",
+        record.state.step);
+  }
   save(parts, record);
   return record;
 }

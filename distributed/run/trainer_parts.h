@@ -65,6 +65,7 @@ struct TrainerParts {
   std::unique_ptr<TrainingStep> step;
   std::unique_ptr<StateDigests> replicated, gradients;
   bool unlike_hosts = false;  // replicas may differ by what computes them
+  bool told_of_slow_disk = false;
   std::unique_ptr<RunControl> control;
   std::unique_ptr<RunFiles> files;
   StartReport report;

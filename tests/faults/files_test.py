@@ -156,6 +156,7 @@ class Files(FaultTest):
         settings = ["limits.steps=19", "checkpoint.every_steps=5", "checkpoint.keep=9"]
         result = self.train_on_slow_disk(shim, "behind", settings, "manifest.json")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn("the checkpoint of update 10 is left out", result.stderr)
         saved = {path.name for path in (self.folder / "behind/checkpoints").iterdir()}
         # Those of updates 10 and 15 came while that of update 5 was being written.
         self.assertEqual(saved, {"00000005", "00000019"})
