@@ -115,6 +115,19 @@ void write_folder_durably(const std::string& path,
   fsync_folder(folder_of(target));
 }
 
+void remove_folder_whole(const std::string& path) {
+  const std::string target = without_trailing_slashes(path);
+  std::error_code ignored;
+  try {
+    const std::string gone = make_temporary(target, [&](const std::string& name) {
+      return ::rename(target.c_str(), name.c_str()) == 0;
+    });
+    fs::remove_all(gone, ignored);
+  } catch (const Error&) {
+    // It cannot be renamed, and so not removed either.
+  }
+}
+
 void remove_temporaries(const std::string& folder) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;

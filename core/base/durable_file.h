@@ -21,6 +21,10 @@ void write_file_durably(const std::string& path, const std::string& text);
 void write_folder_durably(const std::string& path,
                           const std::function<void(const std::string& temporary_folder)>& fill);
 
+// Makes a folder disappear whole: it gets another name, under which remove_temporaries finds what
+// an interruption leaves of it. What cannot be removed stays.
+void remove_folder_whole(const std::string& path);
+
 // The whole file. Throws Error(kInputOutput) when it cannot be read or is larger than `max_bytes`,
 // Error(kBadData) when a Git LFS pointer stands in its place.
 std::string read_file(const std::string& path, size_t max_bytes = size_t{1} << 40);

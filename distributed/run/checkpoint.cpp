@@ -148,8 +148,7 @@ void prune(const std::string& run_directory,
     if (found == Soundness::kWhole) ++kept;
     if (found != Soundness::kDamaged) continue;
     known.erase(folder.string());
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    remove_folder_whole(folder.string());
   }
 }
 

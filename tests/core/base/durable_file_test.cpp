@@ -217,6 +217,30 @@ TEST_F(DurableFile, KilledWriterLeavesWholeFilesAndFolders) {
   EXPECT_THAT(names(), testing::UnorderedElementsAre("file", "folder"));
 }
 
+TEST_F(DurableFile, AFolderDisappearsWhole) {
+  remove_folder_whole(at("nowhere"));
+  for (int round = 0; round < 20; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) {
+        write_folder_durably(at("folder"), [&](const std::string& folder) {
+          for (int i = 0; i < 20; ++i)
+            write_file_durably(folder + "/" + std::to_string(i), std::string("whole"));
+        });
+        remove_folder_whole(at("folder"));
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + round));
+    ::kill(child, SIGKILL);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    for (int i = 0; std::filesystem::exists(at("folder")) && i < 20; ++i)
+      EXPECT_EQ(read_file(at("folder/" + std::to_string(i))), "whole");
+  }
+  remove_temporaries(folder_);
+  std::filesystem::remove_all(at("folder"));
+  EXPECT_THAT(names(), testing::IsEmpty());
+}
+
 TEST_F(DurableFile, ConcurrentWritersLeaveOneWholeFile) {
   std::vector<std::thread> writers;
   for (char letter = 'a'; letter < 'e'; ++letter) {
