@@ -124,7 +124,7 @@ void remove_folder_whole(const std::string& path) {
     });
     fs::remove_all(gone, ignored);
   } catch (const Error&) {
-    // It cannot be renamed, and so not removed either.
+    return;  // it cannot be renamed, and so not removed either
   }
 }
 
