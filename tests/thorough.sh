@@ -72,7 +72,7 @@ if ((${#parts[@]} == 0)); then parts=(format shellcheck alone tidy asan tsan fau
   run_gpu() {
     cmake --preset release
     cmake --build --preset release --target test_pretended_gpu
-    OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 LOCKSTEP_PRETENDED_GPUS=4 LOCKSTEP_PRETENDED_DELAY_US=100 \
+    GTEST_COLOR=no OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 LOCKSTEP_PRETENDED_GPUS=4 LOCKSTEP_PRETENDED_DELAY_US=100 \
       mpirun --allow-run-as-root --oversubscribe --bind-to none -np 4 build/test_pretended_gpu
   }
   run_fuzz() {
