@@ -220,6 +220,7 @@ Trainer make_trainer(const Config& config,
   const bool own = options.own_model != nullptr;
   std::vector<std::string> notes = std::move(options.notes);
   parts.options = make_training_loop_options(config, format_for(config, device, own));
+  parts.options.seconds_before = options.seconds_before;
   make_channels(parts, config, device);
   const bool fresh = config.model.weights.empty() && !options.resume_from;
   make_model_and_step(parts, config, device, std::move(options.own_model), fresh);

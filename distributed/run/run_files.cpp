@@ -113,6 +113,7 @@ RunFiles::Snapshot RunFiles::take(const ControlRecord& record,
                                  .data_digest = options_.data_digest,
                                  .arithmetic = options_.arithmetic},
                     .best = std::exchange(best_, std::nullopt)};
+  snapshot.last_is_best = record.is_best;
   if (record.is_best) snapshot.best = snapshot.last();
   return snapshot;
 }
@@ -124,19 +125,20 @@ void RunFiles::begin_writing(Snapshot snapshot) {
 }
 
 void RunFiles::write() {
+  const std::string last = safetensors_bytes(snapshot_.last(), options_.metadata);
   std::string best_sha256 = options_.best_sha256;
   if (snapshot_.best) {
-    const std::string bytes = safetensors_bytes(*snapshot_.best, options_.metadata);
-    write_file_durably(path(kNextBest), bytes);
-    best_sha256 = sha256_hex(bytes);
+    const std::string best =
+        snapshot_.last_is_best ? last : safetensors_bytes(*snapshot_.best, options_.metadata);
+    write_file_durably(path(kNextBest), best);
+    best_sha256 = sha256_hex(best);
   }
   snapshot_.contents.best_sha256 = best_sha256;
   save_checkpoint(
       options_.directory, snapshot_.contents, options_.keep_checkpoints, &whole_checkpoints_);
   if (snapshot_.best) replace_best(path(kNextBest), path(kBest));
   options_.best_sha256 = best_sha256;
-  write_file_durably(path("last.safetensors"),
-                     safetensors_bytes(snapshot_.last(), options_.metadata));
+  write_file_durably(path("last.safetensors"), last);
 }
 
 // Waits for the save under way. One that failed is told of; its best weights wait for the next.

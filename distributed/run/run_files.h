@@ -70,6 +70,7 @@ class RunFiles {
   struct Snapshot {
     CheckpointContents contents;
     std::optional<NamedTensors> best;  // better than those of best.safetensors
+    bool last_is_best = false;
     const NamedTensors& last() const {
       return contents.average.empty() ? contents.model : contents.average;
     }

@@ -27,6 +27,8 @@ struct TrainerOptions {
   std::optional<CheckpointContents> resume_from;
   // Told with the run's own at its start, a line each. Rank 0's count.
   std::vector<std::string> notes;
+  // Of limits.wall_time_seconds, spent before this trainer began. Rank 0's counts.
+  double seconds_before = 0;
   // Asked on every rank before every update: whether this rank wants the run saved and stopped
   // after it (a signal has come). Absent: never.
   std::function<bool()> stop_requested;

@@ -35,7 +35,7 @@ StepRequest TrainerParts::own_request() const {
   if (stop_requested && stop_requested()) return StepRequest::kStop;
   if (!topology().is_root()) return StepRequest::kNone;
   const double limit = options.wall_time_seconds, interval = 60 * options.save_every_minutes;
-  if (limit > 0 && reporter.seconds() >= limit) return StepRequest::kStop;
+  if (limit > 0 && options.seconds_before + reporter.seconds() >= limit) return StepRequest::kStop;
   const bool due = interval > 0 && files->seconds_since_save() >= interval;
   return due && !files->is_saving() ? StepRequest::kSave : StepRequest::kNone;
 }

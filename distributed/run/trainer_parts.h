@@ -30,6 +30,7 @@ struct TrainingLoopOptions {
   EpochBatchesOptions batches;
   int64_t report_every_steps = 1;
   double wall_time_seconds = 0;   // 0 = no limit
+  double seconds_before = 0;      // spent of it before the run began
   double save_every_minutes = 0;  // within epochs; 0 = off
   bool skip_not_finite = false;   // optimizer.not_finite=skip
   bool restore_best = true;       // test the best weights, not the last ones

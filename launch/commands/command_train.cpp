@@ -1,7 +1,6 @@
 // lockstep train
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -24,6 +23,7 @@
 #include "lockstep/launch/commands/run_output.h"
 #include "lockstep/launch/commands/run_plan.h"
 #include "lockstep/launch/commands/session_runner.h"
+#include "lockstep/launch/launcher/restarts.h"
 #include "lockstep/launch/run/environment.h"
 #include "lockstep/launch/terminal/console.h"
 #include "lockstep/launch/terminal/lr_finder_report.h"
@@ -133,11 +133,7 @@ struct RunPlace {
   std::string data_file;
   std::string directory;            // rank 0's to name in the first attempt
   std::optional<ImageStore> store;  // read in the first attempt
-  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
-
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  }
+  double seconds = 0;               // that earlier attempts took
 };
 
 // Trains until the run ends or diverges; from the newest checkpoint with `resume`, at its rates
@@ -161,10 +157,7 @@ EndReport attempt(const TrainOptions& options,
                    environment_json(session, place.device.backend, place.devices));
   });
   place.directory = session.control().broadcast(place.directory, 0, "naming the run directory");
-  if (!place.store) {
-    place.store.emplace(session, config.data, place.data_file, place.device.device);
-    place.began = std::chrono::steady_clock::now();
-  }
+  if (!place.store) place.store.emplace(session, config.data, place.data_file, place.device.device);
   if (output) {
     trainer_options.resume_from = std::exchange(output->checkpoint(), std::nullopt);
     if (trainer_options.resume_from)
@@ -173,13 +166,10 @@ EndReport attempt(const TrainOptions& options,
       trainer_options.notes.push_back("changed since the run was started last: " + change);
   }
   trainer_options.run_directory = place.directory;
-  // A later attempt has what the ones before have left of the time.
-  const double limit = config.limits.wall_time_seconds;
-  trainer_options.stop_requested =
-      [&place, limit, stop_file = StopFile(place.directory), is_root]() mutable {
-        return StopSignals::received() != 0 ||
-               (is_root && (stop_file.is_there() || (limit > 0 && place.seconds() >= limit)));
-      };
+  trainer_options.seconds_before = place.seconds;
+  trainer_options.stop_requested = [stop_file = StopFile(place.directory), is_root]() mutable {
+    return StopSignals::received() != 0 || (is_root && stop_file.is_there());
+  };
   Trainer trainer = make_trainer(config,
                                  session,
                                  place.device,
@@ -197,6 +187,7 @@ EndReport attempt(const TrainOptions& options,
   const auto files = session.control().watch_files("writing the report");
   output.reset();
   session.control().barrier("ending the run");
+  place.seconds += end.seconds;
   return end;
 }
 
@@ -218,11 +209,6 @@ class Rollbacks {
   int halvings_ = 0;
 };
 
-double newest_saved(const std::string& directory) {
-  const auto state = newest_checkpoint_state(directory);
-  return state ? static_cast<double>(state->step) : -1;
-}
-
 int train(const TrainOptions& options, const Config& config, Session& session) {
   RunPlace place{.device = prepare_ranks(options, config, session)};
   place.devices = device_names(session, place.device);
@@ -232,8 +218,11 @@ int train(const TrainOptions& options, const Config& config, Session& session) {
   Rollbacks rollbacks;
   while (end.reason == EndReason::kDiverged &&
          config.optimizer.not_finite == NotFinite::kRollback) {
-    const double saved = broadcast_number(
-        session.control(), is_root ? newest_saved(place.directory) : 0, 0, "where to go back to");
+    const double saved =
+        broadcast_number(session.control(),
+                         is_root ? static_cast<double>(newest_saved_update(place.directory)) : 0,
+                         0,
+                         "where to go back to");
     const double factor = rollbacks.next(saved);
     if (factor == 0) {
       if (is_root) say("going back is of no use. {}\n", kDivergenceAdvice);

@@ -1,18 +1,13 @@
 #include "lockstep/launch/verify/replay.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <filesystem>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "lockstep/core/base/durable_file.h"
 #include "lockstep/core/base/error.h"
-#include "lockstep/core/base/file_io.h"
-#include "lockstep/core/base/temporary_name.h"
+#include "lockstep/core/base/scratch_folder.h"
 #include "lockstep/core/config/config_io.h"
 #include "lockstep/distributed/comm/preflight.h"
 #include "lockstep/distributed/run/checkpoint.h"
@@ -23,8 +18,6 @@
 
 namespace lockstep {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Stretch {
   std::optional<CheckpointContents> start;  // nothing: before the first update
@@ -78,22 +71,14 @@ void require_comparable(const std::string& directory,
   }
 }
 
-std::string make_folder() {
-  std::string path = (fs::temp_directory_path() / "lockstep-replay-XXXXXX").string();
-  if (mkdtemp(path.data()) == nullptr) throw_file_error("make the folder", path, errno);
-  return path;
-}
-
 // Rank 0's: where the replay leaves what is compared.
 struct ReplayFiles {
-  explicit ReplayFiles(const Config& config) : folder(make_folder()) {
-    const fs::path path = folder.path();
-    write_file_durably((path / "config.json").string(), config_to_json(config));
-    if (config.logging.digest_every_steps > 0)
-      digests.emplace((path / "digests.jsonl").string(), 0);
+  explicit ReplayFiles(const Config& config) {
+    write_file_durably(folder.file("config.json"), config_to_json(config));
+    if (config.logging.digest_every_steps > 0) digests.emplace(folder.file("digests.jsonl"), 0);
   }
 
-  TemporaryGuard folder;
+  ScratchFolder folder{"replay"};
   std::optional<DigestFile> digests;
 };
 

@@ -5,9 +5,12 @@
 #   start_two_hosts FOLDER     makes host-a (10.213.77.1) and host-b (10.213.77.2); sets RSH_AGENT for mpirun's plm_rsh_agent
 #   on_host a COMMAND…         runs COMMAND there
 #   stop_two_hosts             ends what still runs there and takes both away
+#   begin_two_hosts_test SOURCE_FOLDER PROGRAM
+#                              skips the test (77) where it cannot be done; else makes both, $folder (removed at the end) with an image set
+#                              in it, and the environment of $script, which is cluster/mpirun-hosts.sh
+#   fail WORDS…                ends such a test with its logs
 HOST_A_IP=10.213.77.1
 HOST_B_IP=10.213.77.2
-# shellcheck disable=SC2034  # for the script that sources this
 HOSTS_NETWORK=10.213.77.0/24
 space_a=lockstep-a-$$
 space_b=lockstep-b-$$
@@ -68,4 +71,34 @@ stop_two_hosts() {
     ip netns pids "$space" 2> /dev/null | xargs --no-run-if-empty kill -KILL 2> /dev/null
     ip netns delete "$space" 2> /dev/null
   done
+}
+
+begin_two_hosts_test() {
+  local reason
+  reason=$(two_hosts_missing)
+  if [[ -n $reason ]]; then
+    echo "skipped: $reason"
+    exit 77
+  fi
+  folder=$(mktemp -d /tmp/lockstep-hosts.XXXXXX)
+  trap end_two_hosts_test EXIT
+  start_two_hosts "$folder" || exit 1
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
+  export HOSTS=$HOST_A_IP:1,$HOST_B_IP:1 NETWORK=$HOSTS_NETWORK PROGRAM=$2 THREADS=1
+  export MPIRUN_OPTIONS="--mca plm_rsh_agent $RSH_AGENT --mca btl tcp,self -x OMPI_MCA_mpi_yield_when_idle"
+  # shellcheck disable=SC2034  # for the test
+  script=$1/cluster/mpirun-hosts.sh
+  "$PROGRAM" data synth "$folder/set.h5" --train 640 --test 100 > "$folder/synth.log" || fail "no synthetic set"
+}
+
+# shellcheck disable=SC2329  # the trap above calls it
+end_two_hosts_test() {
+  stop_two_hosts
+  rm -rf "$folder"
+}
+
+fail() {
+  echo "FAILED: $*" >&2
+  tail -n 40 "$folder"/*.log >&2
+  exit 1
 }

@@ -5,30 +5,7 @@
 set -uo pipefail
 here=$1/tests/cluster
 source "$here/two_hosts.sh"
-reason=$(two_hosts_missing)
-if [[ -n $reason ]]; then
-  echo "skipped: $reason"
-  exit 77
-fi
-
-folder=$(mktemp -d /tmp/lockstep-hosts.XXXXXX)
-finish() {
-  stop_two_hosts
-  rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-  echo "FAILED: $*" >&2
-  tail -n 40 "$folder"/*.log >&2
-  exit 1
-}
-
-start_two_hosts "$folder" || exit 1
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
-export HOSTS=$HOST_A_IP:1,$HOST_B_IP:1 NETWORK=$HOSTS_NETWORK PROGRAM=$2 THREADS=1
-export MPIRUN_OPTIONS="--mca plm_rsh_agent $RSH_AGENT --mca btl tcp,self -x OMPI_MCA_mpi_yield_when_idle"
-script=$1/cluster/mpirun-hosts.sh
-"$PROGRAM" data synth "$folder/set.h5" --train 640 --test 100 > "$folder/synth.log" || fail "no synthetic set"
+begin_two_hosts_test "$1" "$2"
 settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --set epochs=1000 --set early_stopping.enabled=false
   --set optimizer.learning_rate=0.0001 --set distributed.batch_norm=sync --set distributed.timeout_seconds=60"
 

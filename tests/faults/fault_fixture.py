@@ -142,3 +142,28 @@ class FaultTest(unittest.TestCase):
         code.write_text(source)
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, code], check=True)
         return library
+
+    def compile_slow_fsync(self):
+        """A library whose fsync takes SLOW_SECONDS for the files of which SLOW_FILES names a part."""
+        return self.compile_shim(
+            "slow_fsync",
+            """
+            #include <stdio.h>
+            #include <stdlib.h>
+            #include <string.h>
+            #include <sys/syscall.h>
+            #include <unistd.h>
+            int fsync(int file) {
+              char link[64], path[4096] = "", names[256];
+              snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+              if (readlink(link, path, sizeof path - 1) < 0) path[0] = 0;
+              snprintf(names, sizeof names, "%s", getenv("SLOW_FILES"));
+              for (char* name = strtok(names, ":"); name; name = strtok(NULL, ":")) {
+                const char* found = strstr(path, name);
+                if (found && !strncmp(found + strlen(name), ".tmp-", 5))
+                  sleep(atoi(getenv("SLOW_SECONDS")));
+              }
+              return syscall(SYS_fsync, file);
+            }
+            """,
+        )

@@ -2,39 +2,16 @@
 # Networks and daemons that fail between two hosts (network namespaces) during a real training.
 #   hosts_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
-here=$1/tests/faults
-source "$here/../cluster/two_hosts.sh"
-reason=$(two_hosts_missing)
-if [[ -n $reason ]]; then
-  echo "skipped: $reason"
-  exit 77
-fi
-
-program=$2
+source "$1/tests/cluster/two_hosts.sh"
+begin_two_hosts_test "$1" "$2"
+export MAX_RESTARTS=0
 deadline=20  # distributed.timeout_seconds; longer than the 11 s after which mpirun itself gives a dead link up
-folder=$(mktemp -d /tmp/lockstep-hosts.XXXXXX)
-finish() {
-  stop_two_hosts
-  rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-  echo "FAILED: $*" >&2
-  tail -n 40 "$folder"/*.log >&2
-  exit 1
-}
-
-start_two_hosts "$folder" || exit 1
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
-export HOSTS=$HOST_A_IP:1,$HOST_B_IP:1 NETWORK=$HOSTS_NETWORK PROGRAM=$program THREADS=1 MAX_RESTARTS=0
-export MPIRUN_OPTIONS="--mca plm_rsh_agent $RSH_AGENT --mca btl tcp,self -x OMPI_MCA_mpi_yield_when_idle"
-"$program" data synth "$folder/set.h5" --train 640 --test 100 > "$folder/synth.log" || fail "no synthetic set"
 settings="--set data.file=$folder/set.h5 --set device=cpu --set batch_size=32 --set epochs=1000000 --set early_stopping.enabled=false
   --set distributed.timeout_seconds=$deadline --set checkpoint.every_steps=5"
 
 # begin NAME [OPTIONS]: a training over both hosts, past its first checkpoint; sets shell.
 begin() {
-  RUN_DIR=$folder/$1 OPTIONS="$settings ${2:-}" on_host a "$here/../../cluster/mpirun-hosts.sh" > "$folder/$1.log" 2>&1 &
+  RUN_DIR=$folder/$1 OPTIONS="$settings ${2:-}" on_host a "$script" > "$folder/$1.log" 2>&1 &
   shell=$!
   local tries
   for ((tries = 0; tries < 600; ++tries)); do
@@ -64,7 +41,7 @@ expect_end() {
   done
   wait "$shell" && fail "$1 ended as if all were well"
   # Its code also tells of a line of metrics that the end has torn.
-  "$program" verify "$folder/$1" > "$folder/$1-verify.log"
+  "$PROGRAM" verify "$folder/$1" > "$folder/$1-verify.log"
   grep --quiet "goes on from update" "$folder/$1-verify.log" || fail "$1: nothing to go on from"
 }
 

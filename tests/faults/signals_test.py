@@ -42,22 +42,8 @@ class Signals(FaultTest):
                 self.assert_kept(run)
 
     def test_a_signal_during_a_save_waits_for_it_and_a_second_one_does_not(self):
-        shim = self.compile_shim(
-            "slow_manifest",
-            """
-            #include <stdio.h>
-            #include <string.h>
-            #include <sys/syscall.h>
-            #include <unistd.h>
-            int fsync(int file) {
-              char link[64], path[4096] = "";
-              snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-              if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, "manifest.json.tmp-")) sleep(3);
-              return syscall(SYS_fsync, file);
-            }
-            """,
-        )
-        before = ["env", f"LD_PRELOAD={shim}"]
+        shim = self.compile_slow_fsync()
+        before = ["env", f"LD_PRELOAD={shim}", "SLOW_FILES=manifest.json", "SLOW_SECONDS=3"]
         job, ranks, run = self.start("once", before=before)
         os.kill(ranks[0], signal.SIGTERM)
         output = self.end(job, 20)
